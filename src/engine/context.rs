@@ -1,0 +1,125 @@
+//! All that the engine knows of the outside world.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use super::error::{EngineError, Result};
+
+/// What a job is doing now. An open list for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reading and checking input files.
+    Loading,
+    /// Running the stages.
+    Compressing,
+    /// Writing artifacts and reading them back.
+    Packaging,
+    /// Measuring original and result.
+    Evaluating,
+}
+
+/// What the engine tells while it works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A phase began.
+    Phase {
+        /// Which.
+        phase: Phase,
+    },
+    /// Work done within the phase.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+        /// `sites`, `rows`, `tensors`, `bytes`.
+        unit: String,
+    },
+    /// Something worth keeping in the job's log.
+    Note {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// Where events go and whether to go on.
+pub trait Observer: Send + Sync {
+    /// Takes note of an event.
+    fn on(&self, event: Event);
+    /// True when someone asked to stop.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that listens to nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn on(&self, _: Event) {}
+}
+
+/// Measures elapsed time, for reports and limits. The engine has no clock of its own.
+pub trait Stopwatch: Send + Sync {
+    /// Wall time since some fixed moment.
+    fn elapsed(&self) -> Duration;
+    /// Processor time of this process, if it can be had.
+    fn cpu_time(&self) -> Option<Duration>;
+    /// Largest resident memory of this process so far, in bytes, if it can be had.
+    fn peak_memory_bytes(&self) -> Option<u64>;
+}
+
+/// What the engine is handed from outside.
+pub struct RunContext<'a> {
+    /// Progress out, cancellation in.
+    pub observer: &'a dyn Observer,
+    /// Elapsed time in.
+    pub stopwatch: &'a dyn Stopwatch,
+    /// Where tensors live.
+    pub device: Device,
+    /// How many threads a job may use.
+    pub threads: usize,
+    /// An empty folder that the run may fill.
+    pub scratch: PathBuf,
+    /// What is known of the host, for the report: `cpu`, `os`, `instruction_set`.
+    pub host: Host,
+}
+
+/// The machine that a report names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Processor's name.
+    pub cpu: String,
+    /// Operating system and architecture.
+    pub os: String,
+    /// SHA-256 of the running binary.
+    pub binary_sha256: Option<String>,
+}
+
+impl RunContext<'_> {
+    /// Tells that a phase began.
+    pub fn phase(&self, phase: Phase) {
+        self.observer.on(Event::Phase { phase });
+    }
+
+    /// Tells progress, and stops where someone asked to.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`] when the observer says so.
+    pub fn progress(&self, done: usize, total: usize, unit: &str) -> Result<()> {
+        self.observer.on(Event::Progress { done: done as u64, total: total as u64, unit: unit.to_owned() });
+        if self.observer.should_stop() { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+
+    /// Leaves a note in the job's log.
+    pub fn note(&self, message: impl Into<String>) {
+        self.observer.on(Event::Note { message: message.into() });
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine: models, methods, measurements, reports. Pure and synchronous.
+//!
+//! All that it knows of the outside comes in through [`context::RunContext`]. [`job`] is what a run is given and what
+//! it leaves; [`plan`] resolves a recipe against a model's header and reads no weights.
+
+pub mod context;
+pub mod data;
+pub mod error;
+pub mod job;
+pub mod model;
+pub mod plan;
+pub mod problem;
+pub mod recipe;

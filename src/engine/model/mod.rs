@@ -1,0 +1,82 @@
+//! Models: what a checkpoint holds ([`ModelHeader`]), what a family computes ([`ModelSpec`]), and the linear maps in all their forms.
+
+pub mod layout;
+pub mod spec;
+
+use serde::{Deserialize, Serialize};
+
+pub use layout::{Dtype, Layout};
+pub use spec::{Category, ModelSpec, SiteRole, SiteSpec};
+
+/// Whether we know how a model computes, or only what its weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Support {
+    /// Everything works.
+    Full,
+    /// An unknown family: data-free weight methods run, nothing is measured by running the model.
+    WeightsOnly,
+}
+
+/// All that a model's files say without reading its weights: what planning needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelHeader {
+    /// What works with it.
+    pub support: Support,
+    /// `model_type` of `config.json`.
+    pub family: Option<String>,
+    /// `architectures[0]` of `config.json`.
+    pub architecture: Option<String>,
+    /// Dimensions and switches, where the family is known.
+    pub spec: Option<ModelSpec>,
+    /// Every tensor of every weight file, by name.
+    pub tensors: Vec<TensorInfo>,
+    /// Every site in the model's order, with the form that it is stored in.
+    pub sites: Vec<SiteHeader>,
+    /// Parameters, without scales and other helpers.
+    pub parameters: u64,
+    /// The dtype of most of the weights.
+    pub dtype: Dtype,
+    /// The weight files together.
+    pub size_bytes: u64,
+    /// All files.
+    pub files: Vec<FileInfo>,
+    /// Whether there is a `tokenizer.json`.
+    pub has_tokenizer: bool,
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Its path in the model.
+    pub path: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// One tensor of a weight file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    /// Its name in the file.
+    pub name: String,
+    /// Its element type.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its length in the file.
+    pub bytes: u64,
+    /// The file that holds it.
+    pub file: String,
+    /// The site that it belongs to.
+    pub site: Option<String>,
+}
+
+/// A site and the form that its weights are stored in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteHeader {
+    /// Which and what.
+    #[serde(flatten)]
+    pub spec: SiteSpec,
+    /// How it is stored.
+    pub layout: Layout,
+}

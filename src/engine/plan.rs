@@ -1,0 +1,91 @@
+//! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What will be done, exactly. Deterministic; holds no clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The format's version: 1.
+    pub version: u32,
+    /// Where every random draw starts.
+    pub seed: u64,
+    /// The stages with all defaults.
+    pub stages: Vec<PlannedStage>,
+    /// How the result is measured, with all defaults.
+    pub evaluate: PlannedEvaluate,
+    /// Formats to write.
+    pub export: Vec<String>,
+    /// What it will come to.
+    pub predicted: Predicted,
+    /// What a person should know before it runs.
+    pub notes: Vec<String>,
+}
+
+/// A stage with all defaults, and the sites that it works on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStage {
+    /// The method.
+    pub method: String,
+    /// Every parameter.
+    pub params: Value,
+    /// Every site, in the model's order.
+    pub sites: Vec<String>,
+    /// Bytes of the weight files if the recipe ended here.
+    pub size_bytes: u64,
+    /// Parameters if the recipe ended here.
+    pub parameters: u64,
+}
+
+/// How the result is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedEvaluate {
+    /// Metrics that will be measured.
+    pub metrics: Vec<String>,
+    /// Tokens that a row is cut to.
+    pub max_seq_length: usize,
+    /// Accuracy of a trivial baseline.
+    pub reference_floor: Option<serde_json::Number>,
+}
+
+/// Predictions. Bytes are exact for every method whose size does not depend on the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// Weight files of the first format.
+    pub size_bytes: u64,
+    /// Each weight file of the first format.
+    pub files: Vec<PredictedFile>,
+    /// Parameters of the result.
+    pub parameters: u64,
+    /// Anonymous memory at the peak: an upper estimate.
+    pub peak_memory_bytes: u64,
+    /// Scratch space.
+    pub disk_bytes: u64,
+    /// Seconds on two cores, a rough estimate.
+    pub wall_seconds: f64,
+}
+
+/// A file that will be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PredictedFile {
+    /// Its path in the artifact.
+    pub path: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// What is known of a job's data when it is planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Available {
+    /// Calibration rows.
+    pub calibration_rows: Option<u64>,
+    /// Training rows.
+    pub training_rows: Option<u64>,
+    /// Validation rows.
+    pub validation_rows: Option<u64>,
+    /// Evaluation rows.
+    pub evaluation_rows: Option<u64>,
+    /// Whether the evaluation rows have labels.
+    pub evaluation_has_labels: bool,
+}
+

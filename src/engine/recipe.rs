@@ -1,0 +1,68 @@
+//! What a person wrote: the stages, in order, and how to measure.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A recipe as written. Reading one refuses unknown fields, with all problems at once: [`Recipe::parse`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The format's version: 1.
+    pub version: u32,
+    /// Where every random draw starts.
+    #[serde(default)]
+    pub seed: u64,
+    /// How calibration data is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// What is done, in order.
+    pub stages: Vec<Stage>,
+    /// How the result is measured.
+    #[serde(default)]
+    pub evaluate: Evaluate,
+    /// Formats to write; the first one is what `size_bytes` counts.
+    #[serde(default = "default_export")]
+    pub export: Vec<String>,
+}
+
+/// One method with its parameters and targets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// A name in the table of methods.
+    pub method: String,
+    /// Globs over sites; absent: the method's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
+    /// Globs over sites that are left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// The method's own parameters.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+}
+
+/// How calibration data is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Rows that are taken.
+    pub num_calibration_samples: usize,
+    /// Tokens that a row is cut to.
+    pub max_seq_length: usize,
+}
+
+/// How the result is measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluate {
+    /// `accuracy`, `fidelity`, `latency`; absent: all that apply; empty: nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Vec<String>>,
+    /// Tokens that a row is cut to, the special ones included. Absent: 128, or the model's positions if fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seq_length: Option<usize>,
+    /// Accuracy of a trivial baseline, which the report compares with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_floor: Option<serde_json::Number>,
+}
+
+fn default_export() -> Vec<String> {
+    vec!["safetensors".to_owned()]
+}

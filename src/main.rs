@@ -1,0 +1,3 @@
+//! The `pare` binary: parses the command line, starts telemetry, dispatches.
+
+fn main() {}
