@@ -6,6 +6,7 @@
 pub mod context;
 pub mod data;
 pub mod error;
+mod findings;
 pub mod job;
 pub mod model;
 pub mod plan;

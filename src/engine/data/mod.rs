@@ -1,4 +1,27 @@
 //! Datasets, tokens and batches.
+//!
+//! Rows come from files that anyone may have written ([`Dataset::read`]); a model's tokenizer makes token ids of them
+//! ([`Tokenizer::encode`]); [`batches`] puts rows of like length together, and [`Batch::of`] pads them.
+
+mod batch;
+mod csv;
+mod dataset;
+mod jsonl;
+mod rows;
+mod shape;
+mod split;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tokenize;
+mod vocabulary;
+
+pub use batch::{Batch, batches};
+pub use dataset::{Dataset, Format, RowHash, overlap, row_hash};
+pub use rows::Row;
+pub use split::Split;
+pub use tokenize::{Encoded, Tokenizer};
+pub use vocabulary::{Vocabulary, vocabulary_text};
 
 use serde::{Deserialize, Serialize};
 

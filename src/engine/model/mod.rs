@@ -1,5 +1,6 @@
 //! Models: what a checkpoint holds ([`ModelHeader`]), what a family computes ([`ModelSpec`]), and the linear maps in all their forms.
 
+pub mod checkpoint;
 pub mod layout;
 pub mod spec;
 

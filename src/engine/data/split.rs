@@ -1,0 +1,59 @@
+//! Setting rows aside.
+
+use std::collections::HashMap;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::dataset::{Dataset, RowHash};
+
+/// Places of rows, each side in the dataset's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The greater part.
+    pub kept: Vec<usize>,
+    /// What was set aside.
+    pub held_out: Vec<usize>,
+}
+
+impl Dataset {
+    /// Sets about `fraction` of the rows aside, drawn by `seed` alone (`ChaCha8`). Equal rows stay on one side, so that
+    /// nothing held out is trained on. With two different rows or more, neither side is empty; with fewer, nothing is
+    /// held out.
+    pub fn split_held_out(&self, seed: u64, fraction: f64) -> Split {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut known: HashMap<RowHash, usize> = HashMap::new();
+        for (at, hash) in self.hashes().into_iter().enumerate() {
+            let group = *known.entry(hash).or_insert(groups.len());
+            match groups.get_mut(group) {
+                Some(group) => group.push(at),
+                None => groups.push(vec![at]),
+            }
+        }
+        shuffle(&mut groups, &mut ChaCha8Rng::seed_from_u64(seed));
+        let wanted = ((self.rows.len() as f64 * fraction.clamp(0.0, 1.0)).round() as usize).max(1);
+        let last = groups.len().saturating_sub(1);
+        let mut held_out = Vec::new();
+        let mut taken = 0;
+        while taken < last && held_out.len() < wanted {
+            held_out.append(&mut groups[taken]);
+            taken += 1;
+        }
+        let mut kept: Vec<usize> = groups.drain(taken..).flatten().collect();
+        kept.sort_unstable();
+        held_out.sort_unstable();
+        Split { kept, held_out }
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, below(rng, i as u64 + 1) as usize);
+    }
+}
+
+/// A number from 0 to `n` - 1. The bias of the multiplication is at most `n` in 2^64.
+pub(super) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
+    ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64
+}
