@@ -1,0 +1,85 @@
+//! Reasons for what does not apply, so that callers give only those for what could have been measured and was not.
+
+use super::check::{ReportError, nulls};
+use super::{Report, SiteReport};
+
+impl Report {
+    /// Adds the reasons that follow from the report itself: settings that are not set, sites that have no rank or no
+    /// heads, measures of the other kind of model, a model that was measured on its own. Reasons that are already there
+    /// stay. What is `null` for any other cause is the caller's to explain.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::NotFinite`] when a number is NaN or infinite.
+    pub fn explain(&mut self) -> Result<(), ReportError> {
+        let document = serde_json::to_value(&*self).map_err(|error| ReportError::NotFinite(error.to_string()))?;
+        for pointer in nulls(&document) {
+            if self.is_explained(&pointer) {
+                continue;
+            }
+            if let Some(reason) = self.reason(&pointer) {
+                self.unmeasured.insert(pointer, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn reason(&self, pointer: &str) -> Option<String> {
+        let segments: Vec<&str> = pointer.split('/').skip(1).collect();
+        let reason = match segments.as_slice() {
+            ["recipe" | "plan", _, ..] | ["provenance", "resolved_defaults", ..] => {
+                "a setting: null is its value, not a missing measurement"
+            }
+            ["model", "family" | "architecture"] => "config.json does not say it",
+            ["model", "task"] => "the family is unknown, so what the model answers is, too",
+            ["result", "verdict", "goal_met"] => "the recipe has no constraints",
+            ["result", "verdict", "reference_floor"] => "no reference floor was given",
+            ["result", "verdict", "metric" | "change"] if self.result.after.quality.is_none() => {
+                "task quality was not measured"
+            }
+            ["result", "verdict", "change"] if self.result.after.quality_change.is_none() => {
+                "there is nothing to compare with: see /result/after/quality_change"
+            }
+            ["result", "verdict", "reference_floor", _] => "accuracy was not measured",
+            ["result", "bytes_by_category", _, "before"]
+            | [
+                "result",
+                "after",
+                "ratio_to_stored" | "ratio_to_f32" | "bits_per_weight" | "quality_change" | "fidelity",
+            ]
+            | ["measurements", "latency", _, "original"]
+            | ["result", "before"]
+                if self.result.before.is_none() =>
+            {
+                "the model was measured on its own: no reference was given"
+            }
+            ["result", "sites", number, key] => {
+                let site = self.result.sites.get(number.parse::<usize>().ok()?)?;
+                return site_reason(site, key, self.result.before.is_none());
+            }
+            [.., "fidelity", "kl", "floor"] => "the original was scored once, so it was not compared with itself",
+            [.., "fidelity", "kl" | "top1_agreement"] => "an embedding model has vectors, not answers to choose among",
+            [.., "fidelity", "similarity_spearman"] if self.is_embedding() => {
+                "not defined: fewer than three rows, or similarities that do not vary"
+            }
+            [.., "fidelity", "similarity_spearman"] => "only embedding models are compared by pairwise similarities",
+            _ => return None,
+        };
+        Some(reason.to_owned())
+    }
+
+    fn is_embedding(&self) -> bool {
+        self.model.task.as_deref() == Some("embedding")
+    }
+}
+
+fn site_reason(site: &SiteReport, key: &str, alone: bool) -> Option<String> {
+    match key {
+        "rank" => Some(format!("a {} map has no factors, so no rank was chosen", site.form)),
+        "heads" => Some("not counted in heads".to_owned()),
+        "before_bytes" if alone => Some("the model was measured on its own: no reference was given".to_owned()),
+        "sqnr_db" if site.relative_error == Some(0.0) => Some("there is no error: the ratio is infinite".to_owned()),
+        "relative_error" | "sqnr_db" if alone => Some("there is no original to compare the weights with".to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,138 @@
+//! The sentence on top, and the numbers behind it.
+
+use serde::{Deserialize, Serialize};
+
+use super::result::{After, Before};
+use crate::engine::evaluate::finite;
+use crate::engine::evaluate::quality::{ACCURACY, Change, Estimate, Quality};
+use crate::engine::evaluate::statistics::Interval;
+
+/// The result in one sentence, and the numbers behind it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// For people.
+    pub summary: String,
+    /// The metric that it speaks of: accuracy where there is one. `None` where no task quality was measured.
+    pub metric: Option<String>,
+    /// That metric, after − before, with the paired 95% interval.
+    pub change: Option<Interval>,
+    /// Whether the recipe's constraints were met; `None` where it has none.
+    pub goal_met: Option<bool>,
+    /// Comparison with a trivial baseline; `None` where none was given.
+    pub reference_floor: Option<ReferenceFloor>,
+}
+
+/// A trivial baseline's accuracy beside the result's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceFloor {
+    /// The baseline's accuracy.
+    #[serde(serialize_with = "finite::number")]
+    pub accuracy: f64,
+    /// Result − baseline; `None` where accuracy was not measured.
+    #[serde(serialize_with = "finite::optional")]
+    pub margin: Option<f64>,
+    /// Whether the result is below the baseline; `None` where accuracy was not measured.
+    pub below: Option<bool>,
+}
+
+impl Verdict {
+    /// The verdict on `after`. `reference_floor` is the accuracy of a trivial baseline.
+    pub fn new(before: Option<&Before>, after: &After, reference_floor: Option<f64>) -> Self {
+        let metric = after.quality.as_ref().and_then(chosen);
+        let estimate = metric.as_ref().and_then(|metric| after.quality.as_ref()?.get(metric));
+        let change = metric.as_ref().and_then(|metric| after.quality_change.as_ref()?.get(metric));
+        let reference_floor = reference_floor.map(|accuracy| {
+            let measured = after.quality.as_ref().and_then(|quality| quality.get(ACCURACY));
+            let margin = measured.map(|measured| measured.value - accuracy);
+            ReferenceFloor { accuracy, margin, below: margin.map(|margin| margin < 0.0) }
+        });
+        let mut sentences = vec![size_sentence(before, after)];
+        sentences.push(match (metric.as_deref(), estimate) {
+            (Some(metric), Some(estimate)) => quality_sentence(metric, estimate, change),
+            _ => fidelity_sentence(after),
+        });
+        if let Some(ReferenceFloor { accuracy, below: Some(true), .. }) = reference_floor {
+            sentences.push(format!(
+                "It is below the reference floor of {}: a trivial baseline does better.",
+                percent(accuracy)
+            ));
+        }
+        Self {
+            summary: sentences.join(" "),
+            change: change.map(|change| Interval { value: change.value, low: change.low, high: change.high }),
+            metric,
+            goal_met: None,
+            reference_floor,
+        }
+    }
+}
+
+/// Accuracy where there is one, else the first metric by name.
+fn chosen(quality: &Quality) -> Option<String> {
+    quality.get_key_value(ACCURACY).or_else(|| quality.iter().next()).map(|(metric, _)| metric.clone())
+}
+
+fn size_sentence(before: Option<&Before>, after: &After) -> String {
+    let after_size = megabytes(after.size_bytes);
+    match (before, after.ratio_to_stored) {
+        (Some(before), Some(ratio)) if after.size_bytes < before.size_bytes => {
+            format!("{} became {after_size}, {ratio:.2} times smaller.", megabytes(before.size_bytes))
+        }
+        (Some(before), _) if after.size_bytes > before.size_bytes => {
+            format!("It grew from {} to {after_size}.", megabytes(before.size_bytes))
+        }
+        _ => format!("The weights take {after_size}."),
+    }
+}
+
+fn quality_sentence(metric: &str, estimate: &Estimate, change: Option<&Change>) -> String {
+    let metric = capitalized(&metric.replace('_', "-"));
+    let Some(change) = change else {
+        return format!("{metric} is {} on {} rows.", percent(estimate.value), estimate.n);
+    };
+    let moved = if change.value == 0.0 {
+        "did not change".to_owned()
+    } else {
+        format!("{} by {:.2} points", if change.value < 0.0 { "fell" } else { "rose" }, 100.0 * change.value.abs())
+    };
+    let significance = if change.p_value < 0.05 { "" } else { ", a difference that chance can explain" };
+    format!(
+        "{metric} {moved} to {} (95% interval {:+.2} to {:+.2}, n = {}){significance}.",
+        percent(estimate.value),
+        100.0 * change.low,
+        100.0 * change.high,
+        change.n
+    )
+}
+
+fn fidelity_sentence(after: &After) -> String {
+    let fidelity = after.fidelity.as_ref();
+    let agreement = fidelity.and_then(|fidelity| fidelity.top1_agreement);
+    match (fidelity, agreement) {
+        (Some(fidelity), Some(agreement)) => format!(
+            "Task quality was not measured; it gives the original's answer on {} of {} rows.",
+            percent(agreement.value),
+            fidelity.n
+        ),
+        (Some(fidelity), None) => format!(
+            "Task quality was not measured; its outputs have a mean cosine of {:.4} with the original's on {} rows.",
+            fidelity.cosine, fidelity.n
+        ),
+        _ => "What it cost was not measured.".to_owned(),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2}%", 100.0 * share)
+}
+
+fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 { format!("{bytes} bytes") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}
