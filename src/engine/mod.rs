@@ -6,9 +6,13 @@
 pub mod context;
 pub mod data;
 pub mod error;
-mod findings;
 pub mod evaluate;
+pub mod export;
+mod findings;
 pub mod job;
+pub mod kernels;
+pub mod linalg;
+pub mod method;
 pub mod model;
 pub mod plan;
 pub mod problem;

@@ -1,7 +1,15 @@
 //! Models: what a checkpoint holds ([`ModelHeader`]), what a family computes ([`ModelSpec`]), and the linear maps in all their forms.
 
+pub mod arch;
+pub mod build;
 pub mod checkpoint;
+pub mod forward;
+pub mod grouped;
+pub mod inspect;
 pub mod layout;
+pub mod linear;
+pub mod site;
+pub mod sparse;
 pub mod spec;
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,13 @@
 //! What a person wrote: the stages, in order, and how to measure.
 
+mod parse;
+mod presets;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use parse::METRICS;
+pub use presets::{Preset, preset, presets};
 
 /// A recipe as written. Reading one refuses unknown fields, with all problems at once: [`Recipe::parse`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

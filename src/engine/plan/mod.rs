@@ -1,7 +1,11 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
+mod resolve;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use resolve::resolve;
 
 /// What will be done, exactly. Deterministic; holds no clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,167 @@
+//! The `quantization_config` of compressed-tensors, which transformers and vLLM read: written for our codes, and read
+//! back for the widths of codes.
+//!
+//! Every group names its modules and its `format`: without the latter the library writes floats without a word. Only
+//! fields that older readers know are written, for readers refuse unknown ones.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::encoding::{self, CodeHint};
+use crate::engine::model::Layout;
+use crate::engine::problem::{Code, Problem};
+
+/// The format's version that we write. Readers of 0.11 and later accept it.
+const VERSION: &str = "0.11.0";
+
+/// What one group of modules has in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Scheme {
+    bits: u32,
+    group_size: Option<usize>,
+    symmetric: bool,
+}
+
+/// The `quantization_config` for these modules; `None` if none of them has codes.
+pub fn config<'a>(modules: impl IntoIterator<Item = (&'a str, &'a Layout)>) -> Option<Value> {
+    let mut groups: BTreeMap<Scheme, Vec<String>> = BTreeMap::new();
+    for (module, layout) in modules {
+        collect(module, layout, &mut groups);
+    }
+    let formats: Vec<&str> = groups.keys().map(|s| encoding::format_name(s.bits, s.group_size, s.symmetric)).collect();
+    let first = formats.first()?;
+    let format = if formats.iter().all(|f| f == first) { first } else { "mixed-precision" };
+    let entries = groups.iter().zip(&formats).enumerate();
+    let config_groups: Map<String, Value> =
+        entries.map(|(i, ((scheme, modules), format))| (format!("group_{i}"), group(*scheme, modules, format))).collect();
+    Some(json!({
+        "quant_method": "compressed-tensors",
+        "version": VERSION,
+        "format": format,
+        "quantization_status": "compressed",
+        "config_groups": config_groups,
+        "ignore": [],
+        "kv_cache_scheme": null,
+        "global_compression_ratio": null,
+        "sparsity_config": {},
+        "transform_config": {},
+    }))
+}
+
+fn collect(module: &str, layout: &Layout, groups: &mut BTreeMap<Scheme, Vec<String>>) {
+    match layout {
+        Layout::Grouped { bits, group_size, symmetric, .. } => {
+            let scheme = Scheme { bits: *bits, group_size: *group_size, symmetric: *symmetric };
+            groups.entry(scheme).or_default().push(module.to_owned());
+        }
+        Layout::Product { left, right } => {
+            collect(&format!("{module}.u"), left, groups);
+            collect(&format!("{module}.v"), right, groups);
+        }
+        _ => {}
+    }
+}
+
+fn group(scheme: Scheme, modules: &[String], format: &str) -> Value {
+    json!({
+        "targets": modules,
+        "weights": {
+            "num_bits": scheme.bits,
+            "type": "int",
+            "symmetric": scheme.symmetric,
+            "strategy": if scheme.group_size.is_some() { "group" } else { "channel" },
+            "group_size": scheme.group_size,
+            "dynamic": false,
+            "actorder": null,
+            "block_structure": null,
+            "observer": "minmax",
+            "observer_kwargs": {},
+        },
+        "input_activations": null,
+        "output_activations": null,
+        "format": format,
+    })
+}
+
+/// A `quantization_config` that was read.
+#[derive(Debug, Clone, Default)]
+pub struct QuantizationConfig {
+    modules: BTreeMap<String, CodeHint>,
+    others: Option<CodeHint>,
+}
+
+impl QuantizationConfig {
+    /// Reads the `quantization_config` of a `config.json`; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// A quantization method that we do not read.
+    pub fn read(config: &Value) -> Result<Option<Self>, Vec<Problem>> {
+        let Some(found) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(None) };
+        let method = found.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
+        if method != "compressed-tensors" {
+            let detail = format!("quantized by '{}': compressed-tensors and plain weights are read", method.chars().take(40).collect::<String>());
+            let pointer = "/files/config.json/quantization_config/quant_method";
+            return Err(vec![Problem::new(pointer, Code::ConfigInvalid, detail)]);
+        }
+        let mut read = Self::default();
+        let groups = found.get("config_groups").and_then(Value::as_object);
+        for group in groups.into_iter().flat_map(Map::values) {
+            let Some(hint) = group.get("weights").and_then(hint) else { continue };
+            for target in group.get("targets").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+                if target.contains('.') && !target.starts_with("re:") {
+                    read.modules.insert(target.to_owned(), hint);
+                } else {
+                    // A class or a pattern: shapes decide, and this is the first guess where they leave a choice
+                    read.others.get_or_insert(hint);
+                }
+            }
+        }
+        Ok(Some(read))
+    }
+
+    /// What the config says of a module.
+    pub fn hint(&self, module: &str) -> Option<CodeHint> {
+        self.modules.get(module).copied().or(self.others)
+    }
+}
+
+fn hint(weights: &Value) -> Option<CodeHint> {
+    let bits = u32::try_from(weights.get("num_bits")?.as_u64()?).ok()?;
+    let size = weights.get("group_size").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    Some(CodeHint { bits, group_size: size.filter(|n| *n > 0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::Dtype;
+
+    #[test]
+    fn what_is_written_is_read_back_as_hints() {
+        let grouped = |bits, group_size, symmetric| Layout::Grouped {
+            out: 8,
+            r#in: 100,
+            bits,
+            group_size,
+            symmetric,
+            scale_dtype: Dtype::F16,
+        };
+        let (int8, int4) = (grouped(8, None, true), grouped(4, Some(64), false));
+        let product = Layout::Product { left: Box::new(int4.clone()), right: Box::new(int8.clone()) };
+        let written = config([("classifier", &int8), ("a.b", &int4), ("a.c", &product)]).unwrap();
+        assert_eq!(written["format"], "mixed-precision");
+        let read = QuantizationConfig::read(&json!({ "quantization_config": written })).unwrap().unwrap();
+        assert_eq!(read.hint("a.b"), Some(CodeHint { bits: 4, group_size: Some(64) }));
+        assert_eq!(read.hint("a.c.v"), Some(CodeHint { bits: 8, group_size: None }));
+        let dense = Layout::Dense { out: 1, r#in: 1, dtype: Dtype::F32 };
+        assert_eq!(config([("a", &dense)]), None);
+    }
+
+    #[test]
+    fn other_methods_are_refused_by_name() {
+        let found = QuantizationConfig::read(&json!({ "quantization_config": { "quant_method": "gptq" } }));
+        assert!(found.unwrap_err()[0].detail.contains("gptq"));
+    }
+}

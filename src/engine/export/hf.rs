@@ -1,0 +1,202 @@
+//! The Hugging Face layout: `config.json`, `model.safetensors`, and the tokenizer's files as they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{TensorSpec, compressed_tensors, encoding, safetensors};
+use crate::engine::context::RunContext;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::job::InputFile;
+use crate::engine::model::build::Model;
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::inspect::Inspected;
+use crate::engine::model::spec::Category;
+use crate::engine::model::{Layout, ModelHeader};
+
+/// The weight file's name.
+pub const WEIGHTS: &str = "model.safetensors";
+
+/// Files that are copied as they are, if the model has them.
+const COPIED: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    "preprocessor_config.json",
+];
+
+/// Everything that the weight file will hold, in its order.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The tensors.
+    pub tensors: Vec<TensorSpec>,
+    /// The site and category of every tensor, in the same order.
+    pub owners: Vec<(Option<usize>, Category)>,
+}
+
+impl Manifest {
+    /// The weight file of a model whose sites have these layouts. Tensors that are no map's stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A layout that this format does not hold.
+    pub fn new(header: &ModelHeader, layouts: &[Layout]) -> Result<Self> {
+        let mut owned: BTreeMap<String, (Option<usize>, Category)> = BTreeMap::new();
+        let mut replaced = BTreeSet::new();
+        let mut tensors = Vec::new();
+        for (i, (site, layout)) in header.sites.iter().zip(layouts).enumerate() {
+            for tensor in encoding::tensors(&site.layout, &site.spec.module)? {
+                replaced.insert(tensor.name);
+            }
+            for tensor in encoding::tensors(layout, &site.spec.module)? {
+                owned.insert(tensor.name.clone(), (Some(i), tensor.category.unwrap_or(site.spec.category)));
+                tensors.push(tensor);
+            }
+            owned.insert(format!("{}.bias", site.spec.module), (Some(i), site.spec.category));
+        }
+        for tensor in header.tensors.iter().filter(|t| !replaced.contains(&t.name)) {
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            tensors.push(TensorSpec { name, dtype: tensor.dtype, shape, category: None });
+        }
+        safetensors::sort(&mut tensors);
+        let owner = |t: &TensorSpec| owned.get(&t.name).copied().unwrap_or_else(|| (None, category_by_name(&t.name)));
+        let owners = tensors.iter().map(owner).collect();
+        Ok(Self { tensors, owners })
+    }
+
+    /// The weight file's length.
+    pub fn file_bytes(&self) -> u64 {
+        safetensors::file_bytes(&self.tensors)
+    }
+
+    /// Bytes by category; they sum to the file's length.
+    pub fn by_category(&self) -> BTreeMap<Category, u64> {
+        let mut bytes = BTreeMap::from([(Category::Metadata, safetensors::header(&self.tensors).len() as u64)]);
+        for (tensor, (_, category)) in self.tensors.iter().zip(&self.owners) {
+            *bytes.entry(*category).or_default() += tensor.bytes();
+        }
+        bytes
+    }
+
+    /// Bytes by site: the map, its scales and its bias.
+    pub fn by_site(&self, sites: usize) -> Vec<u64> {
+        let mut bytes = vec![0; sites];
+        for (tensor, (site, _)) in self.tensors.iter().zip(&self.owners) {
+            if let Some(cell) = site.and_then(|site| bytes.get_mut(site)) {
+                *cell += tensor.bytes();
+            }
+        }
+        bytes
+    }
+}
+
+/// What a tensor counts as that belongs to no site.
+fn category_by_name(name: &str) -> Category {
+    if name.to_ascii_lowercase().contains("norm") { Category::Norms } else { Category::Metadata }
+}
+
+/// Parameters of a model with these layouts: its sites' and everything beside them.
+pub fn parameters(header: &ModelHeader, layouts: &[Layout]) -> u64 {
+    let sum = |layouts: &mut dyn Iterator<Item = &Layout>| layouts.map(Layout::parameters).sum::<u64>();
+    let beside = header.parameters.saturating_sub(sum(&mut header.sites.iter().map(|s| &s.layout)));
+    beside + sum(&mut layouts.iter())
+}
+
+/// Writes the folder. Returns the paths written, weights first.
+pub fn write(
+    model: &Model,
+    inspected: &Inspected,
+    checkpoint: &Checkpoint,
+    files: &[InputFile],
+    folder: &Path,
+    ctx: &RunContext<'_>,
+) -> Result<Vec<String>> {
+    let layouts: Vec<Layout> = model.maps.iter().map(|m| m.map.layout()).collect();
+    std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
+    write_weights(model, inspected, checkpoint, &layouts, &folder.join(WEIGHTS), ctx)?;
+    let config = folder.join("config.json");
+    let text = format!("{:#}\n", config_json(&inspected.config, model, &layouts));
+    std::fs::write(&config, text).map_err(EngineError::io(&config, "written"))?;
+    let mut written = vec![WEIGHTS.to_owned(), "config.json".to_owned()];
+    for name in COPIED {
+        let Some(file) = files.iter().find(|f| f.path == *name) else { continue };
+        let to = folder.join(name);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(EngineError::io(parent, "created"))?;
+        }
+        std::fs::copy(&file.location, &to).map_err(EngineError::io(&to, "written"))?;
+        written.push((*name).to_owned());
+    }
+    Ok(written)
+}
+
+fn write_weights(
+    model: &Model,
+    inspected: &Inspected,
+    checkpoint: &Checkpoint,
+    layouts: &[Layout],
+    path: &Path,
+    ctx: &RunContext<'_>,
+) -> Result<()> {
+    let failed = || EngineError::io(path, "written");
+    let manifest = Manifest::new(&inspected.header, layouts)?;
+    let file = File::create(path).map_err(failed())?;
+    let mut writer = safetensors::Writer::new(BufWriter::with_capacity(1 << 20, file), &manifest.tensors).map_err(failed())?;
+    let mut done = BTreeSet::new();
+    let mut put = |name: &str, bytes: &[u8]| {
+        done.insert(name.to_owned());
+        writer.tensor(name, bytes).map_err(failed())
+    };
+    let dtype_of = |name: &str| checkpoint.get(name).map(|t| t.dtype).unwrap_or(inspected.header.dtype);
+    for (i, (site, linear)) in model.sites.iter().zip(&model.maps).enumerate() {
+        for (tensor, bytes) in encoding::encode(&linear.map, &site.module)? {
+            put(&tensor.name, &bytes)?;
+        }
+        if let Some(bias) = &linear.bias {
+            let name = format!("{}.bias", site.module);
+            put(&name, &encoding::float_bytes(&bias.to_vec1::<f32>()?, dtype_of(&name)))?;
+        }
+        ctx.progress(i + 1, model.sites.len(), "sites")?;
+    }
+    for norm in &model.norms {
+        for (name, vector) in [(&norm.spec.weight, &norm.gamma), (&norm.spec.bias, &norm.beta)] {
+            put(name, &encoding::float_bytes(&vector.to_vec1::<f32>()?, dtype_of(name)))?;
+        }
+    }
+    for tensor in manifest.tensors.iter().filter(|t| !done.contains(&t.name)) {
+        let bytes = checkpoint.bytes(&tensor.name).unwrap_or_default();
+        writer.tensor(&tensor.name, bytes).map_err(failed())?;
+    }
+    let file = writer.finish().map_err(failed())?.into_inner().map_err(|e| failed()(e.into_error()))?;
+    file.sync_all().map_err(failed())
+}
+
+/// The model's own config with what changed: how its codes are stored, and which modules became two factors.
+fn config_json(original: &Value, model: &Model, layouts: &[Layout]) -> Value {
+    let mut config = original.clone();
+    let Some(fields) = config.as_object_mut() else { return config };
+    let modules: Vec<_> = model.sites.iter().zip(layouts).map(|(s, l)| (s.module.as_str(), l)).collect();
+    fields.remove("quantization_config");
+    if let Some(quantization) = compressed_tensors::config(modules.iter().copied()) {
+        fields.insert("quantization_config".to_owned(), quantization);
+    }
+    let ranks: serde_json::Map<String, Value> =
+        modules.iter().filter_map(|(module, layout)| Some(((*module).to_owned(), json!(layout.rank()?)))).collect();
+    fields.remove("low_rank");
+    if !ranks.is_empty() {
+        fields.insert("low_rank".to_owned(), json!({ "tensors": ["u.weight", "v.weight"], "ranks": ranks }));
+    }
+    config
+}

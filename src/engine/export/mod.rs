@@ -1,0 +1,9 @@
+//! Writing models, and reading back what was written. One file a format; encodings live here, methods never see them.
+
+pub mod compressed_tensors;
+pub mod encoding;
+pub mod hf;
+pub mod pack;
+pub mod safetensors;
+
+pub use encoding::TensorSpec;

@@ -1,0 +1,21 @@
+//! The inner loops, in f32, fused where memory traffic would dominate. The instruction set is chosen at run time.
+//!
+//! Every kernel works on one thread: the caller runs many batches at once, which scales better than splitting
+//! matrices of this size, and makes results independent of the number of threads. Tokens are packed: `[tokens, width]`
+//! holds the rows of a batch one after another without padding, and `offsets` says where each begins.
+
+pub mod activation;
+pub mod attention;
+pub mod linear;
+pub mod math;
+pub mod norm;
+
+use candle_core::{CpuStorage, Layout, Result};
+
+/// The f32 numbers behind a contiguous tensor.
+fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let all = storage.as_slice::<f32>()?;
+    let (start, end) =
+        layout.contiguous_offsets().ok_or_else(|| candle_core::Error::Msg("a kernel needs contiguous tensors".into()))?;
+    all.get(start..end).ok_or_else(|| candle_core::Error::Msg("a layout reaches past its storage".into()))
+}

@@ -1,0 +1,3 @@
+//! Dense linear algebra over faer, in f64. The only place that names faer.
+
+pub mod svd;

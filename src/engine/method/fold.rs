@@ -1,0 +1,71 @@
+//! Exact savings: biases that attention does not need.
+//!
+//! Softmax does not see what is added to a whole line of scores, so the key's bias has no effect where positions do not
+//! enter the product: `q·(k + b_K) = q·k + q·b_K`, the same for every key. And since a line of probabilities sums to 1,
+//! the value's bias comes out of attention as it went in, and folds into the output's: `b_O ← b_O + W_O b_V`. Both are
+//! then zero. Nothing changes but rounding.
+
+use serde_json::{Map, Value};
+
+use super::{Action, Fallback, Method, MethodSpec, ModelAction, Needs};
+use crate::engine::error::Result;
+use crate::engine::model::build::Model;
+use crate::engine::model::{Layout, SiteSpec};
+use crate::engine::problem::Problem;
+
+/// The method.
+pub struct Fold;
+
+static SPEC: MethodSpec = MethodSpec {
+    name: "fold",
+    family: "exact",
+    summary: "Zeroes the key's bias and folds the value's into the output's; the model's answers stay.",
+    source: "no paper: softmax is shift-invariant and its lines sum to 1",
+    needs: Needs::Nothing,
+    params: &[],
+    default_targets: &["block.*.self_attention.*"],
+};
+
+impl Method for Fold {
+    fn spec(&self) -> &'static MethodSpec {
+        &SPEC
+    }
+
+    fn bind(&self, _: &Map<String, Value>) -> std::result::Result<Action, Vec<Problem>> {
+        Ok(Action::Model(Box::new(FoldBiases)))
+    }
+}
+
+struct FoldBiases;
+
+impl ModelAction for FoldBiases {
+    fn layouts(&self, _: &[SiteSpec], current: &[Layout]) -> std::result::Result<Vec<Layout>, String> {
+        Ok(current.to_vec())
+    }
+
+    fn apply(&self, model: &Model, targets: &[usize]) -> Result<(Model, Vec<Fallback>)> {
+        let mut folded = model.clone();
+        for block in model.wiring.iter().flat_map(|w| &w.blocks) {
+            if targets.contains(&block.key)
+                && let Some(bias) = folded.maps.get_mut(block.key).and_then(|key| key.bias.as_mut())
+            {
+                *bias = bias.zeros_like()?;
+            }
+            if !(targets.contains(&block.value) && targets.contains(&block.output)) {
+                continue;
+            }
+            let (Some(value), Some(output)) = (model.maps.get(block.value), model.maps.get(block.output)) else { continue };
+            let (Some(inner), Some(_)) = (&value.bias, &output.bias) else { continue };
+            // W_O b_V + b_O is the output's own forward pass over b_V
+            let moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?;
+            let zero = inner.zeros_like()?;
+            if let Some(output) = folded.maps.get_mut(block.output) {
+                output.bias = Some(moved);
+            }
+            if let Some(value) = folded.maps.get_mut(block.value) {
+                value.bias = Some(zero);
+            }
+        }
+        Ok((folded, Vec::new()))
+    }
+}

@@ -1,0 +1,144 @@
+//! Compression methods: an open set. A new one is a file here and a line in [`METHODS`].
+//!
+//! From the one definition come the capabilities of the API, `pare methods`, the README's table, the check of
+//! parameters, and the conformance tests.
+
+pub mod factorize;
+pub mod fold;
+pub mod params;
+pub mod quantize;
+pub mod range;
+
+use serde_json::{Map, Value, json};
+
+use super::error::Result;
+use super::model::build::Model;
+use super::model::linear::Linear;
+use super::model::{Layout, SiteSpec};
+use super::problem::Problem;
+use params::ParamSpec;
+
+/// What a method needs besides the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The weights alone.
+    Nothing,
+    /// Text to take statistics from.
+    Calibration,
+    /// Text of the task to train on.
+    TrainingText,
+    /// Labelled text.
+    Labels,
+}
+
+impl Needs {
+    /// As it stands in JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Calibration => "calibration",
+            Self::TrainingText => "training_text",
+            Self::Labels => "labels",
+        }
+    }
+}
+
+/// What a method is: written once, shown everywhere.
+pub struct MethodSpec {
+    /// Its name in recipes.
+    pub name: &'static str,
+    /// `quantization`, `low_rank`, `exact`, ….
+    pub family: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// What it needs besides the model.
+    pub needs: Needs,
+    /// Its parameters.
+    pub params: &'static [ParamSpec],
+    /// Sites that it works on where a stage names none.
+    pub default_targets: &'static [&'static str],
+}
+
+/// One technique.
+pub trait Method: Sync {
+    /// What it is.
+    fn spec(&self) -> &'static MethodSpec;
+
+    /// Binds parameters, all of them present and checked against [`MethodSpec::params`].
+    ///
+    /// # Errors
+    ///
+    /// Combinations that are not allowed; pointers are relative to the stage's `params`.
+    fn bind(&self, params: &Map<String, Value>) -> std::result::Result<Action, Vec<Problem>>;
+}
+
+/// A method with its parameters.
+pub enum Action {
+    /// Works on one site at a time.
+    Site(Box<dyn SiteAction>),
+    /// Works on the whole model.
+    Model(Box<dyn ModelAction>),
+}
+
+/// Changes one site's map.
+pub trait SiteAction: Send + Sync {
+    /// The layout that it will leave behind; reads no weights.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work on such a site.
+    fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String>;
+
+    /// The map in its new form, and what was not done as asked.
+    fn apply(&self, site: &SiteSpec, linear: &Linear) -> Result<(Linear, Vec<Fallback>)>;
+}
+
+/// Changes several sites together.
+pub trait ModelAction: Send + Sync {
+    /// The layouts that it will leave behind, for all of the model's sites in order.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work on such a model.
+    fn layouts(&self, sites: &[SiteSpec], current: &[Layout]) -> std::result::Result<Vec<Layout>, String>;
+
+    /// The model in its new form, and what was not done as asked. `targets` are indices into its sites.
+    fn apply(&self, model: &Model, targets: &[usize]) -> Result<(Model, Vec<Fallback>)>;
+}
+
+/// Something that was skipped, damped or replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Where.
+    pub site: String,
+    /// What was done in place of what was asked.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Every method.
+pub static METHODS: &[&dyn Method] = &[&quantize::Quantize, &factorize::Factorize, &fold::Fold];
+
+/// The method with that name.
+pub fn find(name: &str) -> Option<&'static dyn Method> {
+    METHODS.iter().copied().find(|method| method.spec().name == name)
+}
+
+/// Every method with the JSON Schema of its parameters.
+pub fn capabilities() -> Value {
+    let method = |spec: &MethodSpec| {
+        json!({
+            "name": spec.name,
+            "family": spec.family,
+            "summary": spec.summary,
+            "source": spec.source,
+            "needs": spec.needs.as_str(),
+            "default_targets": spec.default_targets,
+            "params": params::schema(spec.params),
+        })
+    };
+    METHODS.iter().map(|m| method(m.spec())).collect()
+}

@@ -1,0 +1,107 @@
+//! Model families. Data, not copied forward passes: a family says what its config and its tensors mean.
+//!
+//! A new family is one file here and one line in [`ARCHITECTURES`].
+
+pub mod bert;
+pub mod config;
+
+use serde_json::Value;
+
+use super::spec::{ModelSpec, SiteSpec};
+use crate::engine::problem::Problem;
+
+/// A family of models.
+pub trait Architecture: Sync {
+    /// `model_type` in `config.json`.
+    fn model_type(&self) -> &'static str;
+
+    /// Reads dimensions and switches.
+    ///
+    /// # Errors
+    ///
+    /// Everything in the config that is missing, out of range, or contradicts itself.
+    fn parse(&self, files: &ConfigFiles<'_>) -> Result<ModelSpec, Vec<Problem>>;
+
+    /// The sites and norms of such a model, and how they are wired. `has` tells whether a tensor of that module exists.
+    fn describe(&self, spec: &ModelSpec, has: &dyn Fn(&str) -> bool) -> Description;
+}
+
+/// The JSON files that say what a model computes.
+pub struct ConfigFiles<'a> {
+    /// `config.json`.
+    pub config: &'a Value,
+    /// `1_Pooling/config.json` of sentence-transformers, where there is one.
+    pub pooling: Option<&'a Value>,
+    /// Whether sentence-transformers scales vectors to length 1 (`modules.json`).
+    pub normalize: bool,
+}
+
+/// Every family that we know how to run.
+pub static ARCHITECTURES: &[&dyn Architecture] = &[&bert::Bert];
+
+/// The family with that `model_type`.
+pub fn find(model_type: &str) -> Option<&'static dyn Architecture> {
+    ARCHITECTURES.iter().copied().find(|family| family.model_type() == model_type)
+}
+
+/// The sites and norms of a model, and how they are wired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// Sites in the order of computation.
+    pub sites: Vec<SiteSpec>,
+    /// Norms in the order of computation.
+    pub norms: Vec<NormSpec>,
+    /// Who feeds whom, by index into `sites` and `norms`.
+    pub wiring: Wiring,
+}
+
+/// A normalization: two vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NormSpec {
+    /// The tensor of scales.
+    pub weight: String,
+    /// The tensor of shifts.
+    pub bias: String,
+    /// Their length.
+    pub width: usize,
+}
+
+/// Who feeds whom: indices into a model's sites and norms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wiring {
+    /// Site of the token table.
+    pub token: usize,
+    /// Site of the position table.
+    pub position: usize,
+    /// Site of the token type table.
+    pub token_type: Option<usize>,
+    /// Norm after the sum of the tables.
+    pub embedding_norm: usize,
+    /// Blocks in order.
+    pub blocks: Vec<BlockWiring>,
+    /// Site of the pooler: `tanh(W x_[CLS] + b)`.
+    pub pooler: Option<usize>,
+    /// Site of the head.
+    pub head: Option<usize>,
+}
+
+/// One post-norm block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockWiring {
+    /// Site.
+    pub query: usize,
+    /// Site.
+    pub key: usize,
+    /// Site.
+    pub value: usize,
+    /// Site.
+    pub output: usize,
+    /// Norm after attention and residual.
+    pub attention_norm: usize,
+    /// Site.
+    pub up: usize,
+    /// Site.
+    pub down: usize,
+    /// Norm after mlp and residual.
+    pub mlp_norm: usize,
+}

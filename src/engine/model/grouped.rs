@@ -1,0 +1,61 @@
+//! Codes with one scale, and perhaps one zero point, per row and group of columns.
+
+use super::layout::{Dtype, Layout};
+
+/// `w_ij = (code_ij - zero_ig) · scale_ig`, where `g = j / group_size`.
+///
+/// Codes and zeros are signed, `-2^(bits-1) ..= 2^(bits-1) - 1`. The last group of a row may be short.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grouped {
+    /// Rows.
+    pub out: usize,
+    /// Columns.
+    pub r#in: usize,
+    /// Bits of a code, 2 to 8.
+    pub bits: u32,
+    /// Columns that share a scale; `None`: the whole row.
+    pub group_size: Option<usize>,
+    /// `[out, in]`, row by row.
+    pub codes: Vec<i8>,
+    /// `[out, groups]`, already rounded to `scale_dtype`.
+    pub scales: Vec<f32>,
+    /// `[out, groups]`; `None`: all zero.
+    pub zeros: Option<Vec<i8>>,
+    /// What scales are stored as.
+    pub scale_dtype: Dtype,
+}
+
+impl Grouped {
+    /// Groups in a row of `columns`.
+    pub fn groups(columns: usize, group_size: Option<usize>) -> usize {
+        group_size.map_or(1, |size| columns.div_ceil(size.max(1)))
+    }
+
+    /// The weights, `[out, in]`, row by row.
+    pub fn decode(&self) -> Vec<f32> {
+        let size = self.group_size.unwrap_or(self.r#in).max(1);
+        let groups = Self::groups(self.r#in, self.group_size);
+        let mut weights = Vec::with_capacity(self.codes.len());
+        for (row, codes) in self.codes.chunks(self.r#in.max(1)).enumerate() {
+            for (group, codes) in codes.chunks(size).enumerate() {
+                let at = row * groups + group;
+                let scale = self.scales.get(at).copied().unwrap_or(0.0);
+                let zero = self.zeros.as_ref().and_then(|zeros| zeros.get(at)).copied().unwrap_or(0);
+                weights.extend(codes.iter().map(|code| f32::from(i16::from(*code) - i16::from(zero)) * scale));
+            }
+        }
+        weights
+    }
+
+    /// The form and shape.
+    pub fn layout(&self) -> Layout {
+        Layout::Grouped {
+            out: self.out,
+            r#in: self.r#in,
+            bits: self.bits,
+            group_size: self.group_size,
+            symmetric: self.zeros.is_none(),
+            scale_dtype: self.scale_dtype,
+        }
+    }
+}

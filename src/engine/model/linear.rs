@@ -1,0 +1,191 @@
+//! A linear map in whichever form the last method left it.
+//!
+//! Forms are few and matched in few places: here (`forward`, `rows`, `to_dense`, `layout`) and where they are stored
+//! (`export::store`). A new form is a variant; the compiler lists the places.
+
+use candle_core::{Device, Tensor};
+
+use super::grouped::Grouped;
+use super::layout::{Dtype, Layout};
+use super::sparse::{Codebook, Masked};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::kernels;
+
+/// Names the storage that a map's numbers lie in. Tied sites carry the same one: counted and written once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageId(pub u32);
+
+/// `y = map(input(x)) + bias`. `map: [out, in]`, `x: [tokens, in]`, `y: [tokens, out]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// The map.
+    pub map: LinearMap,
+    /// `[out]`, f32.
+    pub bias: Option<Tensor>,
+    /// What happens to `x` first.
+    pub input: Input,
+    /// Where its numbers lie.
+    pub storage: StorageId,
+}
+
+/// What happens to a map's input first.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Nothing.
+    None,
+    /// `x_j · s_j`: a scale per column that does not fold into what comes before (AWQ).
+    Scale(Tensor),
+}
+
+/// The numbers of a linear map `[out, in]`. Closed, and nests.
+#[derive(Debug, Clone)]
+pub enum LinearMap {
+    /// Plain numbers.
+    Dense(Dense),
+    /// Codes with scales and perhaps zero points per row and group.
+    Grouped(Grouped),
+    /// Indices into tables of centroids.
+    Codebook(Codebook),
+    /// Kept values and where they stand.
+    Masked(Masked),
+    /// `left · right`, `[out, rank] · [rank, in]`: low rank. Each side is a map of any form.
+    Product(Box<LinearMap>, Box<LinearMap>),
+    /// The sum of maps of one shape: low rank plus sparse.
+    Sum(Vec<LinearMap>),
+}
+
+/// Plain numbers, held as f32 and stored as `dtype`.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    /// `[out, in]`, f32.
+    pub weight: Tensor,
+    /// What it is stored as; the numbers are already rounded to it.
+    pub dtype: Dtype,
+}
+
+impl Dense {
+    /// Takes `[out, in]` f32 numbers and rounds them to what they will be stored as.
+    pub fn new(values: Vec<f32>, (out, r#in): (usize, usize), dtype: Dtype, device: &Device) -> Result<Self> {
+        let mut values = values;
+        dtype.round(&mut values);
+        Ok(Self { weight: Tensor::from_vec(values, (out, r#in), device)?, dtype })
+    }
+}
+
+impl Linear {
+    /// `y = map(input(x)) + bias`. `x: [tokens, in]`, `y: [tokens, out]`.
+    ///
+    /// # Cost
+    ///
+    /// Forms with codes are decoded at every call: [`Self::realized`] first where there are many.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.input {
+            Input::None => self.map.forward(x, self.bias.as_ref()),
+            Input::Scale(scale) => self.map.forward(&x.broadcast_mul(scale)?, self.bias.as_ref()),
+        }
+    }
+
+    /// The rows of an embedding table with these ids, `[ids, in]`. `ids` must lie below `out`.
+    pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        self.map.rows(ids)
+    }
+
+    /// The same map, decoded for many calls of [`Self::forward`]: products stay products, all else becomes dense.
+    pub fn realized(&self) -> Result<Self> {
+        Ok(Self { map: self.map.realized()?, ..self.clone() })
+    }
+}
+
+impl LinearMap {
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Dense(dense) => Ok(kernels::linear::linear(x, &dense.weight, bias)?),
+            Self::Product(left, right) => left.forward(&right.forward(x, None)?, bias),
+            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) => {
+                Ok(kernels::linear::linear(x, &self.to_dense(x.device())?, bias)?)
+            }
+            Self::Sum(terms) => {
+                let mut terms = terms.iter();
+                let first = terms.next().ok_or_else(|| EngineError::Internal("a sum of no maps".into()))?;
+                terms.try_fold(first.forward(x, bias)?, |y, term| Ok((y + term.forward(x, None)?)?))
+            }
+        }
+    }
+
+    fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(dense) => Ok(dense.weight.index_select(ids, 0)?),
+            Self::Product(left, right) => {
+                let right = right.to_dense(ids.device())?;
+                Ok(left.rows(ids)?.matmul(&right)?)
+            }
+            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) | Self::Sum(_) => {
+                Ok(self.to_dense(ids.device())?.index_select(ids, 0)?)
+            }
+        }
+    }
+
+    /// `[out, in]`, f32.
+    pub fn to_dense(&self, device: &Device) -> Result<Tensor> {
+        match self {
+            Self::Dense(dense) => Ok(dense.weight.clone()),
+            Self::Grouped(grouped) => Ok(Tensor::from_vec(grouped.decode(), (grouped.out, grouped.r#in), device)?),
+            Self::Codebook(codebook) => Ok(Tensor::from_vec(codebook.decode(), codebook.shape(), device)?),
+            Self::Masked(masked) => Ok(Tensor::from_vec(masked.decode(), masked.shape(), device)?),
+            Self::Product(left, right) => Ok(left.to_dense(device)?.matmul(&right.to_dense(device)?)?),
+            Self::Sum(terms) => {
+                let mut terms = terms.iter();
+                let first = terms.next().ok_or_else(|| EngineError::Internal("a sum of no maps".into()))?;
+                terms.try_fold(first.to_dense(device)?, |sum, term| Ok((sum + term.to_dense(device)?)?))
+            }
+        }
+    }
+
+    /// `[out, in]` numbers, row by row.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        Ok(self.to_dense(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
+    }
+
+    fn realized(&self) -> Result<Self> {
+        Ok(match self {
+            Self::Product(left, right) => Self::Product(Box::new(left.realized()?), Box::new(right.realized()?)),
+            Self::Dense(_) => self.clone(),
+            _ => Self::Dense(Dense { weight: self.to_dense(&Device::Cpu)?, dtype: Dtype::F32 }),
+        })
+    }
+
+    /// The form and shape, without the numbers.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::Dense(dense) => {
+                let (out, r#in) = dense.weight.dims2().unwrap_or_default();
+                Layout::Dense { out, r#in, dtype: dense.dtype }
+            }
+            Self::Grouped(grouped) => grouped.layout(),
+            Self::Codebook(codebook) => codebook.layout(),
+            Self::Masked(masked) => masked.layout(),
+            Self::Product(left, right) => {
+                Layout::Product { left: Box::new(left.layout()), right: Box::new(right.layout()) }
+            }
+            Self::Sum(terms) => Layout::Sum { terms: terms.iter().map(Self::layout).collect() },
+        }
+    }
+}
+
+impl Dtype {
+    /// Rounds f32 numbers to what this type can hold, to nearest, ties to even.
+    pub fn round(self, values: &mut [f32]) {
+        match self {
+            Self::F16 => values.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32()),
+            Self::BF16 => values.iter_mut().for_each(|v| *v = half::bf16::from_f32(*v).to_f32()),
+            _ => {}
+        }
+    }
+
+    /// The nearest number that this type can hold.
+    pub fn rounded(self, value: f32) -> f32 {
+        let mut one = [value];
+        self.round(&mut one);
+        one[0]
+    }
+}

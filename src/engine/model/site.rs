@@ -1,0 +1,94 @@
+//! Which sites a stage works on: globs over names such as `encoder.3.self_attention.query`.
+//!
+//! `*` is one segment, `**` any number of them; `block` stands for any stack's blocks, so that one recipe works on every family.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::ModelHeader;
+use crate::engine::problem::{Code, Problem};
+
+/// What a stage's `targets` select and its `ignore` leaves alone.
+#[derive(Debug)]
+pub struct Selection {
+    targets: GlobSet,
+    ignore: GlobSet,
+}
+
+impl Selection {
+    /// Compiles the globs of a stage.
+    ///
+    /// # Errors
+    ///
+    /// Globs that can't be read, and those of `targets` that match no site of the model; pointers below the stage.
+    pub fn new(
+        targets: Option<&[String]>,
+        defaults: &[&str],
+        ignore: &[String],
+        header: &ModelHeader,
+    ) -> Result<Self, Vec<Problem>> {
+        // A family that we do not know has its own names: there the default is everything
+        let defaults = if header.spec.is_some() { defaults } else { &["**"] };
+        let wanted: Vec<&str> = targets.map_or_else(|| defaults.to_vec(), |t| t.iter().map(String::as_str).collect());
+        let ignored: Vec<&str> = ignore.iter().map(String::as_str).collect();
+        let mut problems = Vec::new();
+        let mut compile = |field: &str, globs: &[&str]| {
+            let mut set = GlobSetBuilder::new();
+            for (i, glob) in globs.iter().enumerate() {
+                let at = format!("/{field}/{i}");
+                match compiled(glob) {
+                    Ok(glob) => {
+                        let matcher = glob.compile_matcher();
+                        if header.sites.iter().all(|s| !matcher.is_match(path(&s.spec.site))) && targets.is_some() && field == "targets" {
+                            let detail = format!("'{}' matches no site of this model", glob.glob());
+                            problems.push(Problem::new(at, Code::NoSuchSite, detail));
+                        }
+                        set.add(glob);
+                    }
+                    Err(detail) => problems.push(Problem::new(at, Code::OutOfRange, detail)),
+                }
+            }
+            set.build().unwrap_or_default()
+        };
+        let selection = Self { targets: compile("targets", &wanted), ignore: compile("ignore", &ignored) };
+        if problems.is_empty() { Ok(selection) } else { Err(problems) }
+    }
+
+    /// Whether the stage works on that site.
+    pub fn contains(&self, site: &str) -> bool {
+        let site = path(site);
+        self.targets.is_match(&site) && !self.ignore.is_match(&site)
+    }
+}
+
+/// Segments become a path's, for that is what globs are over.
+fn path(site: &str) -> String {
+    site.replace('.', "/")
+}
+
+fn compiled(glob: &str) -> Result<globset::Glob, String> {
+    if glob.len() > 256 {
+        return Err("a glob of at most 256 characters is needed".to_owned());
+    }
+    let glob = match glob.strip_prefix("block.") {
+        Some(rest) => format!("{{encoder,decoder}}.{rest}"),
+        None => glob.to_owned(),
+    };
+    GlobBuilder::new(&path(&glob)).literal_separator(true).build().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_stands_for_any_stack_and_a_star_for_one_segment() {
+        let matches = |glob: &str, site: &str| compiled(glob).unwrap().compile_matcher().is_match(path(site));
+        assert!(matches("**", "head"));
+        assert!(matches("**.mlp.*", "encoder.3.mlp.up"));
+        assert!(matches("block.*.self_attention.query", "encoder.3.self_attention.query"));
+        assert!(matches("block.**", "decoder.0.mlp.up"));
+        assert!(!matches("block.**", "embedding.token"));
+        assert!(!matches("encoder.*", "encoder.3.mlp.up"));
+        assert!(compiled("a[").is_err());
+    }
+}

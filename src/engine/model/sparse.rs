@@ -1,0 +1,82 @@
+//! The forms that choose from few values: centroids, or zero and what is kept.
+
+use super::layout::{Dtype, Layout};
+
+/// `w_ij = table_g[index_ij]`, one table for the whole tensor or one per `group_size` weights in row order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Codebook {
+    /// Rows.
+    pub out: usize,
+    /// Columns.
+    pub r#in: usize,
+    /// `[out, in]`, row by row.
+    pub indices: Vec<u8>,
+    /// `[tables, centroids]`.
+    pub tables: Vec<f32>,
+    /// Entries of a table.
+    pub centroids: usize,
+    /// Weights that share a table; `None`: all.
+    pub group_size: Option<usize>,
+    /// What centroids are stored as.
+    pub dtype: Dtype,
+}
+
+impl Codebook {
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.out, self.r#in)
+    }
+
+    /// The weights, `[out, in]`, row by row.
+    pub fn decode(&self) -> Vec<f32> {
+        let size = self.group_size.unwrap_or(self.indices.len()).max(1);
+        let entry = |(at, index): (usize, &u8)| {
+            self.tables.get(at / size * self.centroids + usize::from(*index)).copied().unwrap_or(0.0)
+        };
+        self.indices.iter().enumerate().map(entry).collect()
+    }
+
+    /// The form and shape.
+    pub fn layout(&self) -> Layout {
+        Layout::Codebook {
+            out: self.out,
+            r#in: self.r#in,
+            centroids: self.centroids,
+            group_size: self.group_size,
+            dtype: self.dtype,
+        }
+    }
+}
+
+/// Kept values in row order, and a mask that says where they stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Masked {
+    /// Rows.
+    pub out: usize,
+    /// Columns.
+    pub r#in: usize,
+    /// `[out, in]`, row by row: true where a value is kept.
+    pub mask: Vec<bool>,
+    /// The kept values.
+    pub values: Vec<f32>,
+    /// What values are stored as.
+    pub dtype: Dtype,
+}
+
+impl Masked {
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.out, self.r#in)
+    }
+
+    /// The weights, `[out, in]`, row by row.
+    pub fn decode(&self) -> Vec<f32> {
+        let mut values = self.values.iter().copied();
+        self.mask.iter().map(|kept| if *kept { values.next().unwrap_or(0.0) } else { 0.0 }).collect()
+    }
+
+    /// The form and shape.
+    pub fn layout(&self) -> Layout {
+        Layout::Masked { out: self.out, r#in: self.r#in, kept: self.values.len(), dtype: self.dtype }
+    }
+}

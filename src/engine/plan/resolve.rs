@@ -1,0 +1,179 @@
+//! Resolves a recipe against a model's header: a fold of layouts through the stages. Reads no weights.
+
+use serde_json::Value;
+
+use super::{Available, Plan, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use crate::engine::export::hf;
+use crate::engine::method::params::{self, unknown};
+use crate::engine::method::{self, Action, METHODS, Needs};
+use crate::engine::model::site::Selection;
+use crate::engine::model::spec::Head;
+use crate::engine::model::{Layout, ModelHeader, SiteSpec};
+use crate::engine::problem::{Code, Problem};
+use crate::engine::recipe::{METRICS, Recipe, Stage};
+
+/// Tokens that a row is cut to where the recipe does not say.
+const DEFAULT_SEQ_LENGTH: usize = 128;
+
+/// Fills in every default, finds every problem, and predicts what the result will come to.
+///
+/// # Errors
+///
+/// Everything that is wrong with the recipe for this model; pointers into the recipe.
+pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let sites: Vec<SiteSpec> = header.sites.iter().map(|s| s.spec.clone()).collect();
+    let mut layouts: Vec<Layout> = header.sites.iter().map(|s| s.layout.clone()).collect();
+    let mut stages = Vec::new();
+    for (i, stage) in recipe.stages.iter().enumerate() {
+        match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut layouts, available) {
+            Ok(planned) => stages.push(planned),
+            Err(found) => problems.extend(found),
+        }
+    }
+    for (i, format) in recipe.export.iter().enumerate().filter(|(_, format)| *format != "safetensors") {
+        let (code, detail) = match format.as_str() {
+            "onnx" | "gguf" => (Code::NotYetSupported, format!("'{format}' is not written yet: safetensors")),
+            other => (Code::OutOfRange, unknown(other, ["safetensors"].into_iter())),
+        };
+        problems.push(Problem::new(format!("/export/{i}"), code, detail));
+    }
+    if recipe.export.is_empty() {
+        problems.push(Problem::new("/export", Code::OutOfRange, "at least one format is needed: safetensors"));
+    }
+    let evaluate = plan_evaluate(recipe, header, available).map_err(|p| problems.extend(p)).ok();
+    let weights = hf::Manifest::new(header, &layouts).map(|m| m.file_bytes());
+    let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
+        return Err(problems);
+    };
+    let predicted = predict(header, &layouts, &evaluate, available, size_bytes, stages.len());
+    let notes = notes(header, available, &evaluate);
+    Ok(Plan { version: 1, seed: recipe.seed, stages, evaluate, export: recipe.export.clone(), predicted, notes })
+}
+
+fn plan_stage(
+    stage: &Stage,
+    at: &str,
+    header: &ModelHeader,
+    sites: &[SiteSpec],
+    layouts: &mut Vec<Layout>,
+    available: &Available,
+) -> Result<PlannedStage, Vec<Problem>> {
+    let one = |pointer: &str, code, detail: String| vec![Problem::new(format!("{at}{pointer}"), code, detail)];
+    let Some(method) = method::find(&stage.method) else {
+        let names = METHODS.iter().map(|m| m.spec().name);
+        return Err(one("/method", Code::UnknownMethod, unknown(&stage.method, names)));
+    };
+    let spec = method.spec();
+    let resolved = params::resolve(spec.params, &stage.params, &format!("{at}/params"))?;
+    let action = method.bind(&resolved).map_err(|found| under(found, &format!("{at}/params")))?;
+    let has_text = available.calibration_rows.is_some() || available.training_rows.is_some();
+    if spec.needs != Needs::Nothing && !has_text {
+        let detail = format!("'{}' needs {}: name a dataset for it", spec.name, spec.needs.as_str());
+        return Err(one("/method", Code::DataMissing, detail));
+    }
+    let selection = Selection::new(stage.targets.as_deref(), spec.default_targets, &stage.ignore, header)
+        .map_err(|found| under(found, at))?;
+    let targets: Vec<usize> = (0..sites.len()).filter(|i| selection.contains(&sites[*i].site)).collect();
+    if targets.is_empty() {
+        let some: Vec<&str> = sites.iter().take(4).map(|s| s.site.as_str()).collect();
+        let detail = format!("no site is left: this model has {} sites, among them {}", sites.len(), some.join(", "));
+        return Err(one("/targets", Code::NoSuchSite, detail));
+    }
+    let mut problems = Vec::new();
+    match &action {
+        Action::Site(action) => {
+            for i in &targets {
+                match action.layout(&sites[*i], &layouts[*i]) {
+                    Ok(layout) => layouts[*i] = layout,
+                    Err(why) => problems.extend(one("", Code::UnsupportedForm, format!("{}: {why}", sites[*i].site))),
+                }
+            }
+        }
+        Action::Model(action) => match action.layouts(sites, layouts) {
+            Ok(found) => *layouts = found,
+            Err(why) => problems.extend(one("", Code::UnsupportedForm, why)),
+        },
+    }
+    let size_bytes = hf::Manifest::new(header, layouts).map(|m| m.file_bytes());
+    let size_bytes = size_bytes.map_err(|e| one("", Code::UnsupportedForm, e.to_string()))?;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(PlannedStage {
+        method: stage.method.clone(),
+        params: Value::Object(resolved),
+        sites: targets.iter().map(|i| sites[*i].site.clone()).collect(),
+        size_bytes,
+        parameters: hf::parameters(header, layouts),
+    })
+}
+
+/// Moves problems under a pointer.
+fn under(found: Vec<Problem>, at: &str) -> Vec<Problem> {
+    found.into_iter().map(|p| Problem { pointer: format!("{at}{}", p.pointer), ..p }).collect()
+}
+
+fn plan_evaluate(recipe: &Recipe, header: &ModelHeader, available: &Available) -> Result<PlannedEvaluate, Vec<Problem>> {
+    let asked = &recipe.evaluate;
+    let positions = header.spec.as_ref().map_or(usize::MAX, |s| s.positions);
+    let max_seq_length = asked.max_seq_length.unwrap_or(DEFAULT_SEQ_LENGTH.min(positions));
+    if max_seq_length > positions {
+        let detail = format!("{max_seq_length} tokens: this model has {positions} positions");
+        return Err(vec![Problem::new("/evaluate/max_seq_length", Code::OutOfRange, detail)]);
+    }
+    let classifies = header.spec.as_ref().is_some_and(|s| matches!(s.head, Head::Classification { .. }));
+    let has_labels = available.evaluation_rows.is_some() && available.evaluation_has_labels;
+    let applies = |metric: &str| header.spec.is_some() && (metric != "accuracy" || (classifies && has_labels));
+    let metrics = match &asked.metrics {
+        Some(metrics) => metrics.iter().filter(|m| applies(m)).cloned().collect(),
+        None => METRICS.iter().filter(|m| applies(m)).map(|m| (*m).to_owned()).collect(),
+    };
+    if available.evaluation_rows.is_some() && header.spec.is_some() && !header.has_tokenizer {
+        let detail = "evaluation data was given, but the model has no tokenizer.json: upload the model with it";
+        return Err(vec![Problem::new("/evaluate", Code::TokenizerMissing, detail)]);
+    }
+    Ok(PlannedEvaluate { metrics, max_seq_length, reference_floor: asked.reference_floor.clone() })
+}
+
+fn predict(
+    header: &ModelHeader,
+    layouts: &[Layout],
+    evaluate: &PlannedEvaluate,
+    available: &Available,
+    size_bytes: u64,
+    stages: usize,
+) -> Predicted {
+    let largest = header.sites.iter().map(|s| s.layout.parameters()).max().unwrap_or(0);
+    // Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself
+    let models = header.parameters.saturating_mul(4).saturating_mul(if evaluate.metrics.is_empty() { 1 } else { 3 });
+    let data = available.evaluation_rows.unwrap_or(0).saturating_mul(8 << 10);
+    let peak_memory_bytes = models.saturating_add(largest.saturating_mul(40)).saturating_add(data) + (192 << 20);
+    let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
+    // Two cores run about 1e11 multiplications a second; a decomposition takes some 20 passes of out · in · min
+    let encoder = hf::parameters(header, layouts) as f64;
+    let rows = available.evaluation_rows.unwrap_or(256) as f64;
+    let passes = if evaluate.metrics.is_empty() { 0.0 } else { (2 + stages) as f64 };
+    let wall_seconds = 1.0 + header.parameters as f64 * 1e-7 + rows * 64.0 * encoder * passes / 1e11;
+    Predicted {
+        size_bytes,
+        files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes }],
+        parameters: hf::parameters(header, layouts),
+        peak_memory_bytes,
+        disk_bytes: size_bytes.saturating_add(others).saturating_add(16 << 20),
+        wall_seconds: (wall_seconds * 10.0).round() / 10.0,
+    }
+}
+
+fn notes(header: &ModelHeader, available: &Available, evaluate: &PlannedEvaluate) -> Vec<String> {
+    let mut notes = Vec::new();
+    if header.spec.is_none() {
+        let family = header.family.as_deref().unwrap_or("unknown");
+        notes.push(format!("the family '{family}' can't be run: weights are compressed, and nothing is measured by running the model"));
+    } else if evaluate.metrics.is_empty() {
+        notes.push("nothing is measured: the report will say so".to_owned());
+    } else if available.evaluation_rows.is_none() {
+        notes.push("without evaluation data task quality is not measured: the report gives fidelity to the original alone".to_owned());
+    }
+    notes
+}

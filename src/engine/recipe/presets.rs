@@ -1,0 +1,68 @@
+//! Recipes that have a name.
+
+use std::sync::LazyLock;
+
+use serde_json::json;
+
+use super::Recipe;
+
+/// A recipe with a name.
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence: what it does and what it needs.
+    pub summary: &'static str,
+    /// The recipe.
+    pub recipe: Recipe,
+}
+
+/// Every preset.
+pub fn presets() -> &'static [Preset] {
+    &PRESETS
+}
+
+/// The preset with that name.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+    let small = ["embedding.token_type", "head"];
+    [
+        (
+            "int8",
+            "Every weight to 8 bits, one scale a row. Needs no data; answers hardly change.",
+            json!([{ "method": "quantize", "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" } }]),
+        ),
+        (
+            "int4",
+            "Every weight to 4 bits in groups of 64, the head to 8. Needs no data.",
+            json!([
+                { "method": "quantize", "targets": small, "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" } },
+                { "method": "quantize", "ignore": small, "params": { "bits": 4, "group_size": 64, "symmetric": false, "observer": "mse" } },
+            ]),
+        ),
+        (
+            "svd-50",
+            "The baseline: half of the blocks' parameters by plain SVD. Needs no data and loses a lot.",
+            json!([{ "method": "factorize", "params": { "objective": "plain", "rank_ratio": 0.5 } }]),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, summary, stages)| {
+        let recipe = Recipe::parse(&json!({ "version": 1, "stages": stages })).ok()?;
+        Some(Preset { name, summary, recipe })
+    })
+    .collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_a_recipe() {
+        let names: Vec<_> = presets().iter().map(|p| p.name).collect();
+        assert_eq!(names, ["int8", "int4", "svd-50"]);
+    }
+}
