@@ -155,3 +155,5 @@ pub enum Output {
         problems: Vec<Problem>,
     },
 }
+
+pub use super::run::run;

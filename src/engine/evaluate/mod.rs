@@ -6,6 +6,8 @@ pub mod fidelity;
 pub(crate) mod finite;
 pub mod latency;
 pub mod quality;
+pub mod rows;
+pub mod score;
 pub mod statistics;
 
 use super::error::{EngineError, Result};

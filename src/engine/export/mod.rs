@@ -5,5 +5,6 @@ pub mod encoding;
 pub mod hf;
 pub mod pack;
 pub mod safetensors;
+pub mod verify;
 
 pub use encoding::TensorSpec;

@@ -5,6 +5,8 @@
 //! the value's bias comes out of attention as it went in, and folds into the output's: `b_O ← b_O + W_O b_V`. Both are
 //! then zero. Nothing changes but rounding.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{Action, Fallback, Method, MethodSpec, ModelAction, Needs};
@@ -47,7 +49,7 @@ impl ModelAction for FoldBiases {
         let mut folded = model.clone();
         for block in model.wiring.iter().flat_map(|w| &w.blocks) {
             if targets.contains(&block.key)
-                && let Some(bias) = folded.maps.get_mut(block.key).and_then(|key| key.bias.as_mut())
+                && let Some(bias) = folded.maps.get_mut(block.key).map(Arc::make_mut).and_then(|key| key.bias.as_mut())
             {
                 *bias = bias.zeros_like()?;
             }
@@ -59,10 +61,10 @@ impl ModelAction for FoldBiases {
             // W_O b_V + b_O is the output's own forward pass over b_V
             let moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?;
             let zero = inner.zeros_like()?;
-            if let Some(output) = folded.maps.get_mut(block.output) {
+            if let Some(output) = folded.maps.get_mut(block.output).map(Arc::make_mut) {
                 output.bias = Some(moved);
             }
-            if let Some(value) = folded.maps.get_mut(block.value) {
+            if let Some(value) = folded.maps.get_mut(block.value).map(Arc::make_mut) {
                 value.bias = Some(zero);
             }
         }

@@ -16,6 +16,7 @@ use super::model::build::Model;
 use super::model::linear::Linear;
 use super::model::{Layout, SiteSpec};
 use super::problem::Problem;
+pub use super::report::Fallback;
 use params::ParamSpec;
 
 /// What a method needs besides the model.
@@ -106,17 +107,6 @@ pub trait ModelAction: Send + Sync {
 
     /// The model in its new form, and what was not done as asked. `targets` are indices into its sites.
     fn apply(&self, model: &Model, targets: &[usize]) -> Result<(Model, Vec<Fallback>)>;
-}
-
-/// Something that was skipped, damped or replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fallback {
-    /// Where.
-    pub site: String,
-    /// What was done in place of what was asked.
-    pub what: String,
-    /// Why.
-    pub why: String,
 }
 
 /// Every method.

@@ -1,5 +1,7 @@
 //! From a checkpoint to a model in memory, one tensor at a time.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
 use super::arch::{NormSpec, Wiring};
@@ -19,7 +21,7 @@ pub struct Model {
     /// Sites in the order of computation.
     pub sites: Vec<SiteSpec>,
     /// Their maps, in the same order.
-    pub maps: Vec<Linear>,
+    pub maps: Vec<Arc<Linear>>,
     /// Normalizations in the order of computation.
     pub norms: Vec<Norm>,
     /// Who feeds whom; `None` for a family that we can't run.
@@ -47,7 +49,7 @@ impl Model {
             let module = &site.spec.module;
             let map = encoding::decode(&site.layout, module, checkpoint, &ctx.device)?;
             let bias = if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
-            maps.push(Linear { map, bias, input: Input::None, storage: StorageId(i as u32) });
+            maps.push(Arc::new(Linear { map, bias, input: Input::None, storage: StorageId(i as u32) }));
             ctx.progress(i + 1, total, "sites")?;
         }
         let norm = |spec: &NormSpec| -> Result<Norm> {
@@ -73,7 +75,7 @@ impl Model {
 
     /// The same model with every map decoded, for many forward passes.
     pub fn realized(&self) -> Result<Self> {
-        let maps = self.maps.iter().map(Linear::realized).collect::<Result<_>>()?;
+        let maps = self.maps.iter().map(|map| Ok(Arc::new(map.realized()?))).collect::<Result<_>>()?;
         Ok(Self { maps, ..self.clone() })
     }
 }

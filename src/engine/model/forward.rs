@@ -80,7 +80,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn map(&self, site: usize) -> Result<&Linear> {
-        self.model.maps.get(site).ok_or_else(|| EngineError::Internal(format!("there is no site {site}")))
+        self.model.maps.get(site).map(AsRef::as_ref).ok_or_else(|| EngineError::Internal(format!("there is no site {site}")))
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,121 @@
+//! Which rows a result is measured on.
+
+use super::fidelity::MeasuredOn;
+use crate::engine::context::RunContext;
+use crate::engine::data::{Dataset, Encoded, Tokenizer, Vocabulary, vocabulary_text};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::findings::shown;
+use crate::engine::job::{Datasets, Source};
+use crate::engine::model::ModelSpec;
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::spec::Head;
+use crate::engine::problem::{Code, Problem, nearest};
+
+/// Rows of random tokens, where there is no data.
+const VOCABULARY_ROWS: usize = 256;
+/// Their length.
+const VOCABULARY_LENGTH: usize = 32;
+/// The largest `tokenizer.json` that is read.
+const TOKENIZER_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Rows as tokens, and where they come from.
+#[derive(Debug)]
+pub struct Rows {
+    /// Their tokens.
+    pub encoded: Encoded,
+    /// Which rows they are.
+    pub measured_on: MeasuredOn,
+    /// The index of every row's label, if rows have labels and the model answers with them.
+    pub labels: Option<Vec<usize>>,
+}
+
+/// The tokenizer of a model, if it has one.
+pub fn tokenizer(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>> {
+    let bytes = checkpoint.read_file("tokenizer.json", TOKENIZER_LIMIT_BYTES, Code::TokenizerInvalid)?;
+    bytes.map(|bytes| Tokenizer::from_file(&bytes)).transpose()
+}
+
+/// The evaluation rows; without them the held-out tenth of the calibration rows; without these, random tokens of the
+/// model's own vocabulary.
+///
+/// # Errors
+///
+/// Data without a tokenizer, data that can't be read, labels that the model does not know.
+pub fn choose(
+    spec: &ModelSpec,
+    checkpoint: &Checkpoint,
+    datasets: &Datasets,
+    (max_seq_length, seed): (usize, u64),
+    ctx: &RunContext<'_>,
+) -> Result<Rows> {
+    let tokenizer = tokenizer(checkpoint)?;
+    let encode = |dataset: &Dataset| -> Result<Encoded> {
+        let detail = "the model has no tokenizer.json: upload it with the model";
+        let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
+        tokenizer.as_ref().ok_or_else(missing)?.encode(&dataset.rows, max_seq_length, ctx.threads)
+    };
+    let rows = if let Some(source) = &datasets.evaluation {
+        let dataset = Dataset::read(&source.files)?;
+        let labels = labels(&dataset, spec, source)?;
+        Rows { encoded: encode(&dataset)?, measured_on: MeasuredOn::Evaluation, labels }
+    } else if let (Some(source), Some(_)) = (&datasets.calibration, &tokenizer) {
+        let dataset = Dataset::read(&source.files)?;
+        let held_out = dataset.select(&dataset.split_held_out(seed, 0.1).held_out);
+        Rows { encoded: encode(&held_out)?, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
+    } else {
+        let plain = || Vocabulary::plain(spec.vocab, &[spec.pad_token_id]);
+        let vocabulary = tokenizer.as_ref().map_or_else(plain, |t| t.vocabulary(spec.vocab));
+        let length = VOCABULARY_LENGTH.min(max_seq_length);
+        let encoded = vocabulary_text(&vocabulary, VOCABULARY_ROWS, length, seed);
+        Rows { encoded, measured_on: MeasuredOn::Vocabulary, labels: None }
+    };
+    fits(spec, &rows.encoded)?;
+    Ok(rows)
+}
+
+/// The tokenizer and the model must be each other's.
+fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
+    let beyond = |id: Option<u32>, size: usize| id.filter(|id| *id as usize >= size);
+    if let Some(id) = beyond(encoded.max_id(), spec.vocab) {
+        let detail = format!("tokenizer.json gives id {id}, the model has {} tokens: they do not belong together", spec.vocab);
+        return Err(EngineError::invalid("/files/tokenizer.json", Code::TokenizerInvalid, detail));
+    }
+    if let Some(id) = beyond(encoded.max_type_id(), spec.token_types) {
+        let detail = format!("tokenizer.json gives token type {id}, the model has {}", spec.token_types);
+        return Err(EngineError::invalid("/files/tokenizer.json", Code::TokenizerInvalid, detail));
+    }
+    if encoded.ids.is_empty() || encoded.ids.iter().any(Vec::is_empty) {
+        let detail = "there are no rows to measure on, or a row without a token";
+        return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
+    }
+    Ok(())
+}
+
+/// The index of every row's label.
+fn labels(dataset: &Dataset, spec: &ModelSpec, source: &Source) -> Result<Option<Vec<usize>>> {
+    let Head::Classification { labels: known } = &spec.head else { return Ok(None) };
+    if !dataset.has_labels() {
+        return Ok(None);
+    }
+    let named: Vec<&str> = dataset.rows.iter().filter_map(|row| row.label.as_deref()).collect();
+    let problems = unknown_labels(named.iter().copied(), known, &format!("/datasets/{}", source.name));
+    if !problems.is_empty() {
+        return Err(EngineError::Invalid(problems));
+    }
+    let index = |label: &&str| known.iter().position(|name| name == label);
+    Ok(Some(named.iter().filter_map(index).collect()))
+}
+
+/// A problem for every label that the model does not know, with the nearest that it does.
+pub fn unknown_labels<'a>(labels: impl Iterator<Item = &'a str>, known: &[String], pointer: &str) -> Vec<Problem> {
+    let foreign: std::collections::BTreeSet<&str> =
+        labels.filter(|label| known.iter().all(|name| name != label)).collect();
+    let problem = |label: &str| {
+        let hint = match nearest(label, known.iter().map(String::as_str)) {
+            Some(name) => format!("did you mean '{name}'?"),
+            None => format!("it knows {}", known.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ")),
+        };
+        Problem::new(pointer, Code::LabelUnknown, format!("the model has no label {}: {hint}", shown(label)))
+    };
+    foreign.into_iter().take(20).map(problem).collect()
+}

@@ -1,0 +1,208 @@
+//! A recipe, from the model's files to the artifact and its report.
+
+use std::path::Path;
+
+use super::assemble::{self, Compressed};
+use super::files;
+use super::measure::Bench;
+use crate::engine::context::{Phase, RunContext};
+use crate::engine::data::{Dataset, overlap};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::evaluate::rows;
+use crate::engine::export::{hf, verify};
+use crate::engine::job::{Datasets, OutputFile, Source};
+use crate::engine::method::{self, Action, Fallback};
+use crate::engine::model::Layout;
+use crate::engine::model::build::Model;
+use crate::engine::model::inspect::{Inspected, inspect};
+use crate::engine::plan::{self, Available, Plan, PlannedStage};
+use crate::engine::problem::{Code, Problem};
+use crate::engine::recipe::Recipe;
+
+/// The folder below scratch that results are left in.
+pub const OUT: &str = "out";
+
+/// The model after a stage, and what did not go as planned.
+pub(super) struct AfterStage {
+    pub(super) model: Model,
+    pub(super) fallbacks: Vec<Fallback>,
+}
+
+/// Runs a recipe. Returns the artifact's files and the report.
+pub(super) fn compress(
+    source: &Source,
+    recipe: &Recipe,
+    plan: Option<&Plan>,
+    datasets: &Datasets,
+    ctx: &RunContext<'_>,
+) -> Result<Vec<OutputFile>> {
+    let started = ctx.stopwatch.elapsed();
+    ctx.phase(Phase::Loading);
+    let (inspected, checkpoint) = inspect(&source.files)?;
+    let available = available(datasets)?;
+    let resolved = plan::resolve(recipe, &inspected.header, &available).map_err(EngineError::Invalid)?;
+    if plan.is_some_and(|given| *given != resolved) {
+        return Err(EngineError::Internal("the plan of this job is not what its recipe resolves to".into()));
+    }
+    let plan = resolved;
+    let original = Model::load(&inspected, &checkpoint, ctx)?;
+
+    ctx.phase(Phase::Compressing);
+    let stages = run_stages(&original, &plan, ctx)?;
+    let last = stages.last().map_or(&original, |stage| &stage.model);
+
+    ctx.phase(Phase::Packaging);
+    let folder = ctx.scratch.join(OUT);
+    let written = hf::write(last, &inspected, &checkpoint, &source.files, &folder, ctx)?;
+    let reopened = verify::reopen(last, &folder, &written, ctx)?;
+    check_prediction(&plan, &folder)?;
+    let loaders = loaders(&inspected, last);
+    let artifacts = written
+        .iter()
+        .map(|path| files::artifact(&folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() }))
+        .collect::<Result<Vec<_>>>()?;
+    let compressed_after = ctx.stopwatch.elapsed().saturating_sub(started);
+
+    ctx.phase(Phase::Evaluating);
+    let bench = match &inspected.header.spec {
+        Some(spec) if !plan.evaluate.metrics.is_empty() => {
+            let rows = rows::choose(spec, &checkpoint, datasets, (plan.evaluate.max_seq_length, plan.seed), ctx)?;
+            Some(Bench::new(spec, &plan.evaluate, rows))
+        }
+        _ => None,
+    };
+    let compressed = Compressed {
+        source,
+        recipe,
+        plan: &plan,
+        datasets,
+        available: &available,
+        inspected: &inspected,
+        original: &original,
+        stages: &stages,
+        reopened: &reopened,
+        artifacts: &artifacts,
+        wall: compressed_after,
+    };
+    let mut report = assemble::report(&compressed, bench, ctx)?;
+    let bytes = report.finish()?;
+    let mut files = artifacts;
+    files.push(files::report(&folder, &bytes)?);
+    Ok(files)
+}
+
+/// Rows of every dataset, which must be disjoint.
+pub(super) fn available(datasets: &Datasets) -> Result<Available> {
+    let named = [
+        ("calibration", &datasets.calibration),
+        ("training", &datasets.training),
+        ("validation", &datasets.validation),
+        ("evaluation", &datasets.evaluation),
+    ];
+    let mut read = Vec::new();
+    for (role, source) in named {
+        if let Some(source) = source {
+            read.push((role, Dataset::read(&source.files)?));
+        }
+    }
+    let mut problems = Vec::new();
+    for (i, (role, dataset)) in read.iter().enumerate() {
+        for (other, earlier) in read.iter().take(i) {
+            let shared = overlap(&earlier.hashes(), &dataset.hashes());
+            if shared > 0 {
+                let detail = format!("{shared} rows stand in the {other} data too: take them out of one of the two");
+                problems.push(Problem::new(format!("/{role}"), Code::DatasetsOverlap, detail));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(EngineError::Invalid(problems));
+    }
+    let found = |role: &str| read.iter().find(|(r, _)| *r == role).map(|(_, dataset)| dataset);
+    let rows = |role: &str| found(role).map(|dataset| dataset.rows.len() as u64);
+    Ok(Available {
+        calibration_rows: rows("calibration"),
+        training_rows: rows("training"),
+        validation_rows: rows("validation"),
+        evaluation_rows: rows("evaluation"),
+        evaluation_has_labels: found("evaluation").is_some_and(Dataset::has_labels),
+    })
+}
+
+fn run_stages(original: &Model, plan: &Plan, ctx: &RunContext<'_>) -> Result<Vec<AfterStage>> {
+    let mut stages: Vec<AfterStage> = Vec::new();
+    for stage in &plan.stages {
+        let before = stages.last().map_or(original, |s| &s.model);
+        let (model, fallbacks) = run_stage(before, stage, ctx)?;
+        stages.push(AfterStage { model, fallbacks });
+    }
+    Ok(stages)
+}
+
+fn run_stage(before: &Model, stage: &PlannedStage, ctx: &RunContext<'_>) -> Result<(Model, Vec<Fallback>)> {
+    let lost = |what: String| EngineError::Internal(format!("the plan names {what}, which is not there"));
+    let method = method::find(&stage.method).ok_or_else(|| lost(format!("the method '{}'", stage.method)))?;
+    let params = stage.params.as_object().cloned().unwrap_or_default();
+    let action = method.bind(&params).map_err(EngineError::Invalid)?;
+    let index = |site: &String| before.site(site).ok_or_else(|| lost(format!("the site '{site}'")));
+    let targets = stage.sites.iter().map(index).collect::<Result<Vec<_>>>()?;
+    match action {
+        Action::Model(action) => action.apply(before, &targets),
+        Action::Site(action) => {
+            let mut model = before.clone();
+            let mut fallbacks = Vec::new();
+            for (done, i) in targets.iter().enumerate() {
+                if let (Some(site), Some(map)) = (before.sites.get(*i), model.maps.get_mut(*i)) {
+                    let (linear, found) = action.apply(site, map)?;
+                    *map = linear.into();
+                    fallbacks.extend(found);
+                }
+                ctx.progress(done + 1, targets.len(), "sites")?;
+            }
+            Ok((model, fallbacks))
+        }
+    }
+}
+
+/// Predicted bytes are bytes on disk.
+fn check_prediction(plan: &Plan, folder: &Path) -> Result<()> {
+    for file in &plan.predicted.files {
+        let path = folder.join(&file.path);
+        let size_bytes = std::fs::metadata(&path).map_err(EngineError::io(&path, "read"))?.len();
+        if size_bytes != file.size_bytes {
+            let detail = format!("'{}' has {size_bytes} bytes, {} were predicted: please report this", file.path, file.size_bytes);
+            return Err(EngineError::invalid("", Code::VerificationFailed, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Runtimes that load the weight file.
+pub(super) fn loaders(inspected: &Inspected, model: &Model) -> Vec<String> {
+    let layouts: Vec<(&str, Layout)> =
+        model.sites.iter().zip(&model.maps).map(|(s, m)| (s.site.as_str(), m.map.layout())).collect();
+    let mut loaders = vec!["pare".to_owned()];
+    let any = |test: &dyn Fn(&(&str, Layout)) -> bool| layouts.iter().any(test);
+    if any(&|(_, layout)| matches!(layout, Layout::Product { .. })) {
+        // No stock class has factors; their names are documented and a module of two linears loads them
+        return loaders;
+    }
+    let uneven = |(_, layout): &(&str, Layout)| match layout {
+        Layout::Grouped { r#in, group_size: Some(size), .. } => r#in % size != 0,
+        _ => false,
+    };
+    if any(&|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
+        if any(&uneven) {
+            return loaders;
+        }
+        let packed_table = any(&|(site, layout)| {
+            let packed = matches!(layout, Layout::Grouped { bits, group_size, .. } if *bits < 8 || group_size.is_some());
+            site.starts_with("embedding.") && packed
+        });
+        let versions = if packed_table { "transformers 4.57 (not 5: packed embeddings)" } else { "transformers 4.57, 5" };
+        loaders.push(format!("{versions} with compressed-tensors"));
+    } else if inspected.header.spec.is_some() {
+        loaders.extend(["transformers".to_owned(), "candle-transformers".to_owned()]);
+    }
+    loaders
+}
