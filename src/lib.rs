@@ -20,5 +20,7 @@
 //! - *plan*: a recipe resolved against one model. *report*: what happened when it ran.
 //! - *artifact*: a file that a job leaves behind.
 
+pub mod cli;
 pub mod engine;
 pub mod id;
+pub mod system;

@@ -1,0 +1,92 @@
+//! `pare evaluate`: measures a model as it is.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::OK;
+use super::local::{self, Local, seconds};
+use crate::engine::evaluate::Scores;
+use crate::engine::export::{TensorSpec, encoding::float_bytes, safetensors};
+use crate::engine::job::Datasets;
+use crate::engine::model::Dtype;
+use crate::engine::recipe::Evaluate;
+use crate::engine::run::{Evaluated, evaluate_files};
+
+/// Measure a model on labelled rows, and how near it is to another.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pare evaluate my-model --eval test.jsonl
+  pare evaluate small --reference my-model --eval test.jsonl --max-seq-length 96 --json")]
+pub struct Args {
+    /// The model's folder.
+    model: PathBuf,
+    /// Rows to measure on, {"text", "label"} a line.
+    #[arg(long, value_name = "FILE")]
+    eval: Option<PathBuf>,
+    /// The model's folder that it is compared with.
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<PathBuf>,
+    /// Tokens that a row is cut to.
+    #[arg(long, value_name = "N")]
+    max_seq_length: Option<usize>,
+    /// accuracy, fidelity, latency: all that apply unless given.
+    #[arg(long, value_name = "METRIC", value_delimiter = ',')]
+    metrics: Option<Vec<String>>,
+    /// Threads. All cores unless given.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order.
+    #[arg(long, value_name = "FILE")]
+    logits: Option<PathBuf>,
+    /// Print {"evaluate_seconds", "report"} as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let here = Local::new(args.json, args.threads);
+    let ctx = here.context(std::env::temp_dir());
+    let datasets = Datasets { evaluation: local::dataset(args.eval.as_ref())?, ..Datasets::default() };
+    let settings = json!({ "max_seq_length": args.max_seq_length, "metrics": args.metrics });
+    let settings = match Evaluate::parse(&settings) {
+        Ok(settings) => settings,
+        Err(problems) => return Ok(local::problems(&problems)),
+    };
+    let reference = args.reference.as_deref().map(local::model).transpose()?;
+    let model = local::model(&args.model)?;
+    let evaluated = evaluate_files(&model, reference.as_ref(), &settings, &datasets, &ctx);
+    here.finish();
+    let mut evaluated = match evaluated {
+        Ok(evaluated) => evaluated,
+        Err(error) => return local::failed(error),
+    };
+    if let (Some(path), Some(scores)) = (&args.logits, &evaluated.scores) {
+        write_logits(path, scores).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    show(&mut evaluated, args.json)?;
+    Ok(ExitCode::from(OK))
+}
+
+#[allow(clippy::print_stdout)] // the command's answer
+fn show(evaluated: &mut Evaluated, json: bool) -> anyhow::Result<()> {
+    let report: Value = serde_json::from_slice(&evaluated.report.finish()?)?;
+    if json {
+        println!("{:#}", json!({ "evaluate_seconds": evaluated.evaluate_time.as_secs_f64(), "report": report }));
+        return Ok(());
+    }
+    println!("{}", report.pointer("/result/verdict/summary").and_then(Value::as_str).unwrap_or_default());
+    println!("{} to tokenize and run", seconds(evaluated.evaluate_time));
+    Ok(())
+}
+
+fn write_logits(path: &Path, scores: &Scores) -> std::io::Result<()> {
+    let shape = vec![scores.rows(), scores.width];
+    let tensors = [TensorSpec { name: "logits".to_owned(), dtype: Dtype::F32, shape, category: None }];
+    let mut writer = safetensors::Writer::new(std::fs::File::create(path)?, &tensors)?;
+    writer.tensor("logits", &float_bytes(&scores.values, Dtype::F32))?;
+    writer.finish().map(drop)
+}

@@ -1,0 +1,56 @@
+//! `pare plan`: what a recipe would do.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::OK;
+use super::local;
+use crate::engine::error::EngineError;
+use crate::engine::model::inspect::inspect;
+use crate::engine::plan::{Available, Plan, resolve};
+
+/// Show what a recipe would do to a model, to the byte, without running it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  pare plan my-model --recipe int4")]
+pub struct Args {
+    /// The model's folder.
+    model: PathBuf,
+    /// A preset's name or a JSON file with a recipe.
+    #[arg(long)]
+    recipe: String,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[allow(clippy::print_stdout)] // the command's answer
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let planned = local::recipe(&args.recipe).and_then(|recipe| {
+        let (inspected, _) = inspect(&local::model(&args.model)?.files)?;
+        let plan = resolve(&recipe, &inspected.header, &Available::default()).map_err(EngineError::Invalid)?;
+        Ok((plan, inspected.header.size_bytes))
+    });
+    let (plan, before) = match planned {
+        Ok(planned) => planned,
+        Err(error) => return error.downcast::<EngineError>().map_or_else(Err, local::failed),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        show(&plan, before);
+    }
+    Ok(ExitCode::from(OK))
+}
+
+#[allow(clippy::print_stdout)]
+fn show(plan: &Plan, before: u64) {
+    println!("{before:>14} bytes  as it is");
+    for stage in &plan.stages {
+        println!("{:>14} bytes  after {} {} on {} sites", stage.size_bytes, stage.method, stage.params, stage.sites.len());
+    }
+    let predicted = &plan.predicted;
+    println!("about {} s on two cores, at most {} bytes of memory", predicted.wall_seconds, predicted.peak_memory_bytes);
+    for note in &plan.notes {
+        println!("note: {note}");
+    }
+}
