@@ -12,8 +12,8 @@ use super::encoding::{self, CodeHint};
 use crate::engine::model::Layout;
 use crate::engine::problem::{Code, Problem};
 
-/// The format's version that we write. Readers of 0.11 and later accept it.
-const VERSION: &str = "0.11.0";
+/// The library's version that reads all that we write; older ones do not know quantized embeddings.
+const VERSION: &str = "0.15.0";
 
 /// What one group of modules has in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -32,7 +32,7 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
         (
             "int8",
             "Every weight to 8 bits, one scale a row. Needs no data; answers hardly change.",
-            json!([{ "method": "quantize", "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" } }]),
+            json!([{ "method": "quantize", "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "minmax" } }]),
         ),
         (
             "int4",

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::assemble::{self, Compressed};
-use super::files;
 use super::measure::Bench;
+use super::{files, loaders};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, overlap};
 use crate::engine::error::{EngineError, Result};
@@ -12,7 +12,6 @@ use crate::engine::evaluate::rows;
 use crate::engine::export::{hf, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback};
-use crate::engine::model::Layout;
 use crate::engine::model::build::Model;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::plan::{self, Available, Plan, PlannedStage};
@@ -56,7 +55,7 @@ pub(super) fn compress(
     let written = hf::write(last, &inspected, &checkpoint, &source.files, &folder, ctx)?;
     let reopened = verify::reopen(last, &folder, &written, ctx)?;
     check_prediction(&plan, &folder)?;
-    let loaders = loaders(&inspected, last);
+    let loaders = loaders::of(&inspected, last);
     let artifacts = written
         .iter()
         .map(|path| files::artifact(&folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() }))
@@ -175,34 +174,4 @@ fn check_prediction(plan: &Plan, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runtimes that load the weight file.
-pub(super) fn loaders(inspected: &Inspected, model: &Model) -> Vec<String> {
-    let layouts: Vec<(&str, Layout)> =
-        model.sites.iter().zip(&model.maps).map(|(s, m)| (s.site.as_str(), m.map.layout())).collect();
-    let mut loaders = vec!["pare".to_owned()];
-    let any = |test: &dyn Fn(&(&str, Layout)) -> bool| layouts.iter().any(test);
-    if any(&|(_, layout)| matches!(layout, Layout::Product { .. })) {
-        // No stock class has factors; their names are documented and a module of two linears loads them
-        return loaders;
-    }
-    let uneven = |(_, layout): &(&str, Layout)| match layout {
-        Layout::Grouped { r#in, group_size: Some(size), .. } => r#in % size != 0,
-        _ => false,
-    };
-    if any(&|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
-        if any(&uneven) {
-            return loaders;
-        }
-        let packed_table = any(&|(site, layout)| {
-            let packed = matches!(layout, Layout::Grouped { bits, group_size, .. } if *bits < 8 || group_size.is_some());
-            site.starts_with("embedding.") && packed
-        });
-        let versions = if packed_table { "transformers 4.57 (not 5: packed embeddings)" } else { "transformers 4.57, 5" };
-        loaders.push(format!("{versions} with compressed-tensors"));
-    } else if inspected.header.spec.is_some() {
-        loaders.extend(["transformers".to_owned(), "candle-transformers".to_owned()]);
-    }
-    loaders
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::assemble;
-use super::compress::{OUT, available, loaders};
-use super::files;
+use super::compress::{OUT, available};
 use super::measure::Bench;
+use super::{assemble, files, loaders};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::Scores;
@@ -184,7 +183,7 @@ fn sites(opened: &Opened, after: &BTreeMap<String, u64>, before: Option<&BTreeMa
 
 /// The measured model's own files.
 fn listed(source: &Source, opened: &Opened) -> Result<Vec<ArtifactReport>> {
-    let runtimes = loaders(&opened.inspected, &opened.model);
+    let runtimes = loaders::of(&opened.inspected, &opened.model);
     let hashes = files::hashes(source)?;
     let report = |file: crate::engine::report::FileHash| {
         let weights = file.path.ends_with(".safetensors");

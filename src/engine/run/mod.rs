@@ -4,6 +4,7 @@ mod assemble;
 mod compress;
 mod evaluate;
 mod files;
+mod loaders;
 mod measure;
 mod validate;
 
