@@ -26,7 +26,7 @@ pub struct Row {
 
 /// Rows read so far, and all that was wrong with others.
 pub(super) struct Rows {
-    rows: Vec<Row>,
+    read: Vec<Row>,
     findings: Findings,
     /// The first row with a label and the first without.
     labelled: Option<String>,
@@ -51,12 +51,12 @@ impl At<'_> {
 impl Rows {
     /// At most `most` rows.
     pub(super) fn new(most: usize) -> Self {
-        Self { rows: Vec::new(), findings: Findings::up_to(SHOWN), labelled: None, unlabelled: None, most }
+        Self { read: Vec::new(), findings: Findings::up_to(SHOWN), labelled: None, unlabelled: None, most }
     }
 
     /// Whether there is room for another row. Where there is none, that is a problem.
     pub(super) fn has_room(&mut self, path: &str) -> bool {
-        if self.rows.len() < self.most {
+        if self.read.len() < self.most {
             return true;
         }
         let detail = format!("the dataset has more than {} rows, the most that are read: make it smaller", self.most);
@@ -82,7 +82,7 @@ impl Rows {
         }
         let first = if row.label.is_some() { &mut self.labelled } else { &mut self.unlabelled };
         first.get_or_insert_with(|| format!("{} line {}", shown(at.path), at.line));
-        self.rows.push(row);
+        self.read.push(row);
     }
 
     /// All rows, or all problems.
@@ -91,11 +91,11 @@ impl Rows {
             let detail = format!("{with} has a label and {without} has none: give every row a label, or none");
             self.findings.add("/files", Code::DatasetInvalid, detail);
         }
-        if self.rows.is_empty() && self.findings.is_empty() {
+        if self.read.is_empty() && self.findings.is_empty() {
             self.findings.add("/files", Code::DatasetInvalid, "the dataset has no rows");
         }
         self.findings.into_result()?;
-        Ok(self.rows)
+        Ok(self.read)
     }
 }
 

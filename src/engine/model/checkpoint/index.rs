@@ -24,7 +24,8 @@ impl Index {
     ///
     /// The one problem that ends reading.
     pub(super) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Self> {
-        match json::weight_map(bytes) {
+        let pairs = json::weight_map(bytes);
+        match pairs.and_then(|pairs| if pairs.is_empty() { Err("it names no tensor".to_owned()) } else { Ok(pairs) }) {
             Ok(pairs) => Some(Self(pairs)),
             Err(detail) => {
                 let detail = format!("the shard index can't be read: {detail}");

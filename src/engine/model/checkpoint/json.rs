@@ -49,6 +49,10 @@ pub(super) fn header(text: &str) -> Result<RawHeader, String> {
 ///
 /// One sentence.
 pub(super) fn weight_map(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
+    // A derived struct would read an array of its fields too.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err("it must begin with {".to_owned());
+    }
     let Index { weight_map } = serde_json::from_slice(bytes).map_err(|error| tame(&error))?;
     weight_map.map(|StringMap(pairs)| pairs).ok_or_else(|| "it has no \"weight_map\"".to_owned())
 }
