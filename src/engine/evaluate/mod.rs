@@ -10,6 +10,9 @@ pub mod rows;
 pub mod score;
 pub mod statistics;
 
+#[cfg(test)]
+mod fixture;
+
 use super::error::{EngineError, Result};
 
 /// What a model said about some rows: logits (classification) or pooled vectors (embedding), in the dataset's order.
