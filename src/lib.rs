@@ -5,8 +5,8 @@
 //! - [`engine`]: the compression methods, the models they work on, the measurements and the report. Pure and
 //!   synchronous: it knows no HTTP, SQL, async, environment, network or ambient clock.
 //! - `store`: blobs by their hash, in a local folder or an object store.
-//! - `db`: all SQL. `db::jobs` is the queue.
-//! - `postgres`: the private cluster's supervisor.
+//! - [`db`]: all SQL. [`db::jobs`] is the queue.
+//! - [`postgres`]: the private cluster's supervisor.
 //! - `worker`: claims jobs, holds their leases, runs each in a child process, publishes.
 //! - `http`: the REST interface, one file a resource. Never imports `worker`, nor the other way round.
 //! - `cli`: the same engine without a server.
@@ -21,6 +21,8 @@
 //! - *artifact*: a file that a job leaves behind.
 
 pub mod cli;
+pub mod db;
 pub mod engine;
 pub mod id;
+pub mod postgres;
 pub mod system;

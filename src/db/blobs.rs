@@ -1,0 +1,92 @@
+//! Which blobs the store holds, and which of them nobody names any more.
+
+use sqlx::PgConnection;
+
+use super::{Result, bigint, unsigned};
+
+/// A blob that no row names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreferenced {
+    /// Its hash, 64 hex digits.
+    pub sha256: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// Notes that a blob is in the store. One that is known already becomes young again, so that collection spares it.
+pub async fn insert(conn: &mut PgConnection, sha256: &str, size_bytes: u64) -> Result<()> {
+    sqlx::query!(
+        "insert into blobs (sha256, size_bytes) values (decode($1, 'hex'), $2)
+        on conflict (sha256) do update set published_at = now()",
+        sha256,
+        bigint(size_bytes),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether a blob is known.
+pub async fn exists(conn: &mut PgConnection, sha256: &str) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from blobs where sha256 = decode($1, 'hex')) as "exists!""#,
+        sha256
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
+}
+
+/// Up to `limit` blobs that no row names and that were last published more than `older_than_seconds` ago, oldest first.
+pub async fn list_unreferenced(
+    conn: &mut PgConnection,
+    older_than_seconds: f64,
+    limit: u32,
+) -> Result<Vec<Unreferenced>> {
+    let rows = sqlx::query!(
+        r#"select encode(b.sha256, 'hex') as "sha256!", b.size_bytes from blobs b
+        where b.published_at < now() - make_interval(secs => $1)
+            and not exists (select from model_files f where f.sha256 = b.sha256)
+            and not exists (select from dataset_files f where f.sha256 = b.sha256)
+            and not exists (select from job_files f where f.sha256 = b.sha256)
+            and not exists (select from statistics f where f.sha256 = b.sha256)
+            and not exists (select from upload_parts f where f.sha256 = b.sha256)
+            and not exists (select from uploads f where f.sha256 = b.sha256)
+        order by b.published_at limit $2"#,
+        older_than_seconds,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| Unreferenced { sha256: row.sha256, size_bytes: unsigned(row.size_bytes) }).collect())
+}
+
+/// Forgets a blob if it is still old and still named by no row; true if so. The caller deletes it from the store
+/// before it commits: until then nobody can publish the same blob, since [`insert`] waits for this row.
+pub async fn forget(conn: &mut PgConnection, sha256: &str, older_than_seconds: f64) -> Result<bool> {
+    let old = sqlx::query!(
+        "select sha256 from blobs where sha256 = decode($1, 'hex') and published_at < now() - make_interval(secs => $2)
+        for update",
+        sha256,
+        older_than_seconds,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if old.is_none() {
+        return Ok(false);
+    }
+    // A statement of its own: it sees what was committed while the lock was waited for.
+    let done = sqlx::query!(
+        "delete from blobs b where b.sha256 = decode($1, 'hex')
+            and not exists (select from model_files f where f.sha256 = b.sha256)
+            and not exists (select from dataset_files f where f.sha256 = b.sha256)
+            and not exists (select from job_files f where f.sha256 = b.sha256)
+            and not exists (select from statistics f where f.sha256 = b.sha256)
+            and not exists (select from upload_parts f where f.sha256 = b.sha256)
+            and not exists (select from uploads f where f.sha256 = b.sha256)",
+        sha256,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,38 @@
+//! The queue, and the public job resource.
+//!
+//! A job is claimed with a lease: a token, and a time by the database's clock until which nobody else takes it. The
+//! worker renews the lease; each of its writes names the token and matches no row once the job was taken away. A
+//! lease that ran out is taken back by [`reap`].
+//!
+//! ```text
+//! queued ──claim──► running ──cancel──► cancelling
+//!   ▲ │                │ │                  │
+//!   │ └─cancel, reap───┼─┼──────────────────┤
+//!   └──crash, release, ┘ ▼                  ▼
+//!      lost lease    succeeded, failed, cancelled, expired
+//! ```
+//!
+//! Source: the claim, heartbeat and fencing follow the designs of River, underway and pg-boss.
+
+mod cancel;
+mod claim;
+mod enqueue;
+mod finish;
+mod lease;
+mod read;
+mod reap;
+mod state;
+mod types;
+
+pub use cancel::{cancel, delete};
+pub use claim::{Claimed, Worker, claim};
+pub use enqueue::{NewJob, enqueue};
+pub use finish::{
+    Crash, NewJobFile, crashed, finish_cancelled, finish_expired, finish_failed, finish_succeeded, release,
+    release_all_of,
+};
+pub use lease::{Heartbeat, append_event, heartbeat};
+pub use read::{Attempt, JobEvent, JobFile, JobFilter, attempts, events, file, files, find, list, report};
+pub use reap::reap;
+pub use state::{JobKind, JobState};
+pub use types::Job;

@@ -1,0 +1,93 @@
+//! All SQL: functions over a pool or a connection, one file a table or a concern. [`jobs`] is the queue.
+//!
+//! Functions that take `&mut PgConnection` work in the caller's transaction; functions that take `&Pool` are a
+//! transaction of their own. Times are the database's, never this machine's. SHA-256 goes in and out as 64 hex digits.
+//! `migrations/README.md` says why the tables are as they are.
+
+pub mod blobs;
+pub mod datasets;
+mod error;
+pub mod jobs;
+mod listen;
+pub mod models;
+pub mod recipes;
+mod upload;
+pub mod workers;
+
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+pub use error::{Conflict, Error, Result};
+pub use listen::listen;
+pub use upload::{FileRow, ListFilter, NewFile, UploadState};
+
+/// A pool of connections to Postgres.
+pub type Pool = sqlx::PgPool;
+
+/// The tenant that exists from the start.
+pub const DEFAULT_TENANT: Uuid = Uuid::from_u128(1);
+
+/// The migrations that this program knows.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a request waits for a free connection before it is told that the database is unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens a pool of at most `max_connections` and makes one connection, so that a wrong address shows at once.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`] where the database can't be reached.
+pub async fn connect(url: &str, max_connections: u32) -> Result<Pool> {
+    Ok(PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).connect(url).await?)
+}
+
+/// Brings the schema up to what this program knows. Servers that start together wait for one another.
+///
+/// # Errors
+///
+/// [`Error::Schema`] where the database was migrated by a newer program, or a migration was changed after it ran.
+pub async fn migrate(pool: &Pool) -> Result<()> {
+    check_schema(pool).await?;
+    MIGRATIONS.run(pool).await.map_err(schema_error)
+}
+
+/// Refuses a database that holds migrations which this program does not know. An empty database passes.
+///
+/// # Errors
+///
+/// [`Error::Schema`] as said; [`Error::Unavailable`] where the database can't be reached.
+pub async fn check_schema(pool: &Pool) -> Result<()> {
+    let mut conn = pool.acquire().await?;
+    let table = MIGRATIONS.table_name.as_ref();
+    conn.ensure_migrations_table(table).await.map_err(schema_error)?;
+    let applied = conn.list_applied_migrations(table).await.map_err(schema_error)?;
+    let unknown = applied.iter().map(|m| m.version).find(|version| !MIGRATIONS.version_exists(*version));
+    match unknown {
+        Some(version) => Err(Error::Schema(format!(
+            "the database holds migration {version}, which this program does not know: a newer pare has used it. \
+             Run that version, or a newer one"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn schema_error(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(source) => source.into(),
+        other => Error::Schema(format!("the schema could not be brought up to date: {other}")),
+    }
+}
+
+/// A size for a `bigint` column. No file is longer than that.
+fn bigint(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A size from a `bigint` column that a constraint keeps from being negative.
+fn unsigned(bytes: i64) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
+}
