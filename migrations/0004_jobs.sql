@@ -57,6 +57,7 @@ create table jobs (
     constraint jobs_error_when_failed check ((state in ('failed', 'expired')) = (error is not null)),
     constraint jobs_cancel_was_asked_for
         check (state not in ('cancelling', 'cancelled') or cancel_requested_at is not null),
+    constraint jobs_queued_was_not_cancelled check (state <> 'queued' or cancel_requested_at is null),
     constraint jobs_report_when_succeeded check (report is null or state = 'succeeded'),
     constraint jobs_validate_names_one_upload
         check (kind <> 'validate' or num_nonnulls(model_id, dataset_id) = 1),

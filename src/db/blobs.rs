@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 
+use super::upload::{Columns, NewFile};
 use super::{Result, bigint, unsigned};
 
 /// A blob that no row names.
@@ -20,6 +21,23 @@ pub async fn insert(conn: &mut PgConnection, sha256: &str, size_bytes: u64) -> R
         on conflict (sha256) do update set published_at = now()",
         sha256,
         bigint(size_bytes),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// [`insert`] for every file.
+pub(super) async fn insert_all(conn: &mut PgConnection, files: &[NewFile]) -> Result<()> {
+    let columns = Columns::of(files);
+    // In the order of their hashes, so that two transactions with common blobs never wait for each other in a circle.
+    sqlx::query!(
+        "insert into blobs (sha256, size_bytes)
+        select distinct on (f.sha256) decode(f.sha256, 'hex'), f.size_bytes
+        from unnest($1::text[], $2::bigint[]) as f (sha256, size_bytes) order by f.sha256
+        on conflict (sha256) do update set published_at = now()",
+        &columns.sha256s,
+        &columns.sizes_bytes,
     )
     .execute(conn)
     .await?;

@@ -12,14 +12,6 @@ pub enum Error {
     /// The schema is not one that this program can work with.
     #[error("{0}")]
     Schema(String),
-    /// A document in the database is not what this program writes.
-    #[error("{what} in the database can't be read")]
-    Document {
-        /// Which.
-        what: &'static str,
-        /// Where it broke.
-        source: serde_json::Error,
-    },
     /// A statement failed, and trying again would not help.
     #[error("a database statement failed")]
     Query(#[source] sqlx::Error),

@@ -29,26 +29,50 @@ pub async fn insert(pool: &Pool, tenant: Uuid, name: &str, recipe: &Value) -> Re
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", format!("recipe {tenant} {name}"))
         .execute(&mut *tx)
         .await?;
-    let row = sqlx::query!(
-        "insert into recipes (id, tenant_id, name, version, recipe)
+    let stored = sqlx::query!(
+        r#"insert into recipes (id, tenant_id, name, version, recipe)
         select $1, $2, $3, 1 + coalesce(max(version), 0), $4 from recipes where tenant_id = $2 and name = $3
-        returning version, created_at",
+        returning id as "id: RecipeId", name, version, recipe, created_at"#,
         RecipeId::new().0,
         tenant,
         name,
         recipe,
     )
+    .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at))
     .fetch_one(&mut *tx)
     .await?;
-    todo!("{row:?}")
+    tx.commit().await?;
+    Ok(stored)
 }
 
 /// The latest version of a name.
 pub async fn find_by_name(pool: &Pool, tenant: Uuid, name: &str) -> Result<Option<StoredRecipe>> {
-    todo!("{pool:?} {tenant} {name}")
+    let query = sqlx::query!(
+        r#"select id as "id: RecipeId", name, version, recipe, created_at from recipes
+        where tenant_id = $1 and name = $2 order by version desc limit 1"#,
+        tenant,
+        name,
+    )
+    .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at));
+    Ok(query.fetch_optional(pool).await?)
 }
 
 /// The latest version of each name, newest first.
 pub async fn list(pool: &Pool, tenant: Uuid, filter: &ListFilter) -> Result<Vec<StoredRecipe>> {
-    todo!("{pool:?} {tenant} {filter:?}")
+    let query = sqlx::query!(
+        r#"select id as "id: RecipeId", name, version, recipe, created_at from recipes r
+        where tenant_id = $1 and ($2::uuid is null or id < $2)
+            and not exists (select from recipes later
+                where later.tenant_id = $1 and later.name = r.name and later.version > r.version)
+        order by id desc limit $3"#,
+        tenant,
+        filter.before,
+        i64::from(filter.limit),
+    )
+    .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at));
+    Ok(query.fetch_all(pool).await?)
+}
+
+fn stored(id: RecipeId, name: String, version: i32, recipe: Value, created_at: DateTime<Utc>) -> StoredRecipe {
+    StoredRecipe { id, name, version: version.unsigned_abs(), recipe, created_at }
 }

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 /// Where an uploaded model or dataset stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum UploadState {
     /// A job is yet to check it.
     Validating,
@@ -20,15 +22,6 @@ impl UploadState {
             Self::Validating => "validating",
             Self::Ready => "ready",
             Self::Invalid => "invalid",
-        }
-    }
-
-    /// From the table, where a constraint allows these three.
-    pub(super) fn from_column(text: &str) -> Self {
-        match text {
-            "ready" => Self::Ready,
-            "validating" => Self::Validating,
-            _ => Self::Invalid,
         }
     }
 }
@@ -62,4 +55,26 @@ pub struct ListFilter {
     pub limit: u32,
     /// Only rows older than this one: the last of the page before.
     pub before: Option<Uuid>,
+}
+
+/// All files together.
+pub(super) fn total_bytes(files: &[NewFile]) -> u64 {
+    files.iter().fold(0, |total, file| total.saturating_add(file.size_bytes))
+}
+
+/// Files as the arrays that `unnest` takes.
+pub(super) struct Columns {
+    pub(super) paths: Vec<String>,
+    pub(super) sha256s: Vec<String>,
+    pub(super) sizes_bytes: Vec<i64>,
+}
+
+impl Columns {
+    pub(super) fn of(files: &[NewFile]) -> Self {
+        Self {
+            paths: files.iter().map(|file| file.path.clone()).collect(),
+            sha256s: files.iter().map(|file| file.sha256.clone()).collect(),
+            sizes_bytes: files.iter().map(|file| super::bigint(file.size_bytes)).collect(),
+        }
+    }
 }

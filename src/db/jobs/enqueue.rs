@@ -1,13 +1,19 @@
 //! New jobs.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Job, JobKind};
-use crate::db::Result;
+use super::change::log_state;
+use super::read::find_in;
+use super::{Job, JobKind, JobState};
+use crate::db::{Conflict, Result, bigint};
 use crate::engine::plan::Plan;
 use crate::id::{DatasetId, JobId, ModelId};
+
+/// A day.
+const DEFAULT_DEADLINE_SECONDS: u32 = 24 * 60 * 60;
 
 /// A job that is to be queued. What each kind needs is held by the table's constraints.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,5 +69,81 @@ pub struct NewJob {
 /// [`crate::db::Conflict::Missing`] where a model or dataset that it names is not there, belongs to another tenant or was
 /// deleted; [`crate::db::Conflict::Refused`] where the kind needs something that is not given.
 pub async fn enqueue(conn: &mut PgConnection, tenant: Uuid, new: &NewJob) -> Result<Job> {
-    todo!("{conn:?} {tenant} {new:?}")
+    hold_inputs(conn, tenant, new).await?;
+    let id = JobId::new();
+    sqlx::query!(
+        "insert into jobs (id, tenant_id, kind, model_id, dataset_id, calibration_dataset_id, training_dataset_id,
+            validation_dataset_id, evaluation_dataset_id, reference_model_id, source_job_id, retry_of, recipe_name,
+            recipe, evaluate, plan, formats, labels, priority, memory_bytes, disk_bytes, device, deadline_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+            now() + make_interval(secs => $23))",
+        id.0,
+        tenant,
+        new.kind.as_str(),
+        new.model_id.map(|id| id.0),
+        new.dataset_id.map(|id| id.0),
+        new.calibration_dataset_id.map(|id| id.0),
+        new.training_dataset_id.map(|id| id.0),
+        new.validation_dataset_id.map(|id| id.0),
+        new.evaluation_dataset_id.map(|id| id.0),
+        new.reference_model_id.map(|id| id.0),
+        new.source_job_id.map(|id| id.0),
+        new.retry_of.map(|id| id.0),
+        new.recipe_name,
+        new.recipe,
+        new.evaluate,
+        new.plan.as_ref().map(Json) as _,
+        &new.formats,
+        if new.labels.is_null() { Value::Object(Map::new()) } else { new.labels.clone() },
+        new.priority,
+        bigint(new.memory_bytes),
+        bigint(new.disk_bytes),
+        new.device.as_deref().unwrap_or("cpu"),
+        f64::from(new.deadline_seconds.unwrap_or(DEFAULT_DEADLINE_SECONDS)),
+    )
+    .execute(&mut *conn)
+    .await?;
+    log_state(conn, id, &json!({ "state": JobState::Queued })).await?;
+    find_in(conn, tenant, id).await
+}
+
+/// Sees that the models, datasets and jobs that a new job names are there, and keeps them from being deleted until the
+/// transaction ends: a foreign key alone would accept what was marked as deleted, or is another tenant's.
+async fn hold_inputs(conn: &mut PgConnection, tenant: Uuid, new: &NewJob) -> Result<()> {
+    let models = [("model_id", new.model_id), ("reference_model_id", new.reference_model_id)];
+    for (column, id) in models {
+        let Some(id) = id else { continue };
+        let there = sqlx::query!(
+            "select id from models where id = $1 and tenant_id = $2 and deleted_at is null for share",
+            id.0,
+            tenant,
+        );
+        missing_unless(column, there.fetch_optional(&mut *conn).await?.is_some())?;
+    }
+    let datasets = [
+        ("dataset_id", new.dataset_id),
+        ("calibration_dataset_id", new.calibration_dataset_id),
+        ("training_dataset_id", new.training_dataset_id),
+        ("validation_dataset_id", new.validation_dataset_id),
+        ("evaluation_dataset_id", new.evaluation_dataset_id),
+    ];
+    for (column, id) in datasets {
+        let Some(id) = id else { continue };
+        let there = sqlx::query!(
+            "select id from datasets where id = $1 and tenant_id = $2 and deleted_at is null for share",
+            id.0,
+            tenant,
+        );
+        missing_unless(column, there.fetch_optional(&mut *conn).await?.is_some())?;
+    }
+    for (column, id) in [("source_job_id", new.source_job_id), ("retry_of", new.retry_of)] {
+        let Some(id) = id else { continue };
+        let there = sqlx::query!("select id from jobs where id = $1 and tenant_id = $2 for key share", id.0, tenant);
+        missing_unless(column, there.fetch_optional(&mut *conn).await?.is_some())?;
+    }
+    Ok(())
+}
+
+fn missing_unless(column: &str, there: bool) -> Result<()> {
+    if there { Ok(()) } else { Err(Conflict::Missing { column: column.to_owned() }.into()) }
 }

@@ -1,12 +1,14 @@
-//! How an attempt ends.
+//! How a worker ends a job.
 
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db::{Pool, Result};
-use crate::engine::problem::Problem;
-use crate::id::JobId;
+use super::JobState;
+use super::change::{end, error_of, reject_upload, take_lease};
+use crate::db::{NewFile, Result, bigint, blobs};
+use crate::engine::problem::{Code, Problem};
+use crate::id::{ArtifactId, JobId};
 
 /// A file that a job leaves; its blob is in the store already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +27,6 @@ pub struct NewJobFile {
     pub loaders: Vec<String>,
 }
 
-/// What became of a job whose process died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crash {
-    /// It will be tried once more.
-    Requeued,
-    /// It was the second time.
-    Failed,
-    /// It had been asked to stop.
-    Cancelled,
-    /// It had been taken away already.
-    Lost,
-}
-
 /// Makes files, report and `succeeded` visible together, when the caller's transaction commits. False if the job was
 /// taken away: roll back.
 pub async fn finish_succeeded(
@@ -47,38 +36,88 @@ pub async fn finish_succeeded(
     files: &[NewJobFile],
     report: Option<&Value>,
 ) -> Result<bool> {
-    todo!("{conn:?} {id:?} {token} {files:?} {report:?}")
+    let Some(lease) = take_lease(conn, id, token).await? else { return Ok(false) };
+    if end(conn, id, Some(&lease), JobState::Succeeded, None).await?.is_none() {
+        return Ok(false);
+    }
+    insert_files(conn, id, files).await?;
+    if let Some(report) = report {
+        sqlx::query!("update jobs set report = $2 where id = $1", id.0, report).execute(conn).await?;
+    }
+    Ok(true)
+}
+
+async fn insert_files(conn: &mut PgConnection, id: JobId, files: &[NewJobFile]) -> Result<()> {
+    let blobs: Vec<NewFile> = files
+        .iter()
+        .map(|file| NewFile { path: file.path.clone(), sha256: file.sha256.clone(), size_bytes: file.size_bytes })
+        .collect();
+    blobs::insert_all(conn, &blobs).await?;
+    for file in files {
+        sqlx::query!(
+            "insert into job_files (id, tenant_id, job_id, attempt, role, path, format, sha256, size_bytes, loaders)
+            select $1, tenant_id, id, attempt, $3, $4, $5, decode($6, 'hex'), $7, $8 from jobs where id = $2",
+            ArtifactId::new().0,
+            id.0,
+            file.role,
+            file.path,
+            file.format,
+            file.sha256,
+            bigint(file.size_bytes),
+            &file.loaders,
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Fails a job: another try would not help. A failed `validate` makes its model or dataset invalid. False if the job
 /// was taken away.
 pub async fn finish_failed(conn: &mut PgConnection, id: JobId, token: Uuid, problems: &[Problem]) -> Result<bool> {
-    todo!("{conn:?} {id:?} {token} {problems:?}")
+    let Some(lease) = take_lease(conn, id, token).await? else { return Ok(false) };
+    let error = error_of(problems);
+    let Some(moved) = end(conn, id, Some(&lease), JobState::Failed, Some(&error)).await? else { return Ok(false) };
+    reject_upload(conn, &moved, problems).await?;
+    Ok(true)
 }
 
 /// Ends a job that was asked to stop; false if it was taken away or nobody asked.
 pub async fn finish_cancelled(conn: &mut PgConnection, id: JobId, token: Uuid) -> Result<bool> {
-    todo!("{conn:?} {id:?} {token}")
+    let asked = sqlx::query!("select id from jobs where id = $1 and cancel_requested_at is not null", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    if asked.is_none() {
+        return Ok(false);
+    }
+    let Some(lease) = take_lease(conn, id, token).await? else { return Ok(false) };
+    let Some(moved) = end(conn, id, Some(&lease), JobState::Cancelled, None).await? else { return Ok(false) };
+    reject_upload(conn, &moved, &[cancelled_validation()]).await?;
+    Ok(true)
 }
 
 /// Ends a job whose deadline passed; false if it was taken away or there is time left.
 pub async fn finish_expired(conn: &mut PgConnection, id: JobId, token: Uuid) -> Result<bool> {
-    todo!("{conn:?} {id:?} {token}")
+    let passed = sqlx::query!("select id from jobs where id = $1 and deadline_at <= now()", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    if passed.is_none() {
+        return Ok(false);
+    }
+    let Some(lease) = take_lease(conn, id, token).await? else { return Ok(false) };
+    let problems = [deadline_exceeded()];
+    let error = error_of(&problems);
+    let Some(moved) = end(conn, id, Some(&lease), JobState::Expired, Some(&error)).await? else { return Ok(false) };
+    reject_upload(conn, &moved, &problems).await?;
+    Ok(true)
 }
 
-/// Notes that a job's process died under a living worker: back to the queue, or failed as `worker_crashed` the second
-/// time.
-pub async fn crashed(pool: &Pool, id: JobId, token: Uuid) -> Result<Crash> {
-    todo!("{pool:?} {id:?} {token}")
+/// What a model says whose validation was cancelled.
+pub(super) fn cancelled_validation() -> Problem {
+    Problem::new("", Code::ModelInvalid, "it was never checked, since the job that does so was cancelled: upload it again")
 }
 
-/// Gives a job and its attempt back, as a worker does that is told to end. False if it was taken away.
-pub async fn release(pool: &Pool, id: JobId, token: Uuid) -> Result<bool> {
-    todo!("{pool:?} {id:?} {token}")
-}
-
-/// Takes back, at once, every job that workers of a host held: a server calls it when it starts again on the same
-/// state folder, whose lock says that none of them lives. The number of jobs.
-pub async fn release_all_of(pool: &Pool, host_id: Uuid) -> Result<u64> {
-    todo!("{pool:?} {host_id:?}")
+/// What a job says whose deadline passed.
+pub(super) fn deadline_exceeded() -> Problem {
+    Problem::new("", Code::DeadlineExceeded, "the job did not end before its deadline: retry it with a later one")
 }

@@ -15,9 +15,11 @@
 //! Source: the claim, heartbeat and fencing follow the designs of River, underway and pg-boss.
 
 mod cancel;
+mod change;
 mod claim;
 mod enqueue;
 mod finish;
+mod giveback;
 mod lease;
 mod read;
 mod reap;
@@ -27,12 +29,11 @@ mod types;
 pub use cancel::{cancel, delete};
 pub use claim::{Claimed, Worker, claim};
 pub use enqueue::{NewJob, enqueue};
-pub use finish::{
-    Crash, NewJobFile, crashed, finish_cancelled, finish_expired, finish_failed, finish_succeeded, release,
-    release_all_of,
-};
+pub use finish::{NewJobFile, finish_cancelled, finish_expired, finish_failed, finish_succeeded};
+pub use giveback::{Crash, crashed, release, release_all_of};
 pub use lease::{Heartbeat, append_event, heartbeat};
 pub use read::{Attempt, JobEvent, JobFile, JobFilter, attempts, events, file, files, find, list, report};
+pub(in crate::db) use reap::fail_invalid_inputs;
 pub use reap::reap;
 pub use state::{JobKind, JobState};
 pub use types::Job;

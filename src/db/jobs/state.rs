@@ -3,8 +3,9 @@
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, sqlx::Type)]
         #[serde(rename_all = "snake_case")]
+        #[sqlx(type_name = "text", rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
@@ -34,22 +35,17 @@ macro_rules! text_enum {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
     };
 }
 
 text_enum! {
     /// What a job does.
+    #[derive(Default)]
     JobKind {
         /// Checks an uploaded model or dataset. Made by the server alone.
         Validate = "validate",
         /// Runs a recipe.
+        #[default]
         Compress = "compress",
         /// Measures a model.
         Evaluate = "evaluate",
@@ -84,12 +80,6 @@ impl JobState {
     /// True for a state that never changes again.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
-    }
-}
-
-impl Default for JobKind {
-    fn default() -> Self {
-        Self::Compress
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Job {
     /// How often its process died under a living worker.
     pub crashes: u32,
     /// Why it waits, while it is queued: `model_validating`, `dataset_validating`, `no_worker`,
-    /// `no_worker_with_memory`, `backoff`, `behind`. None if nothing stands in its way.
+    /// `no_worker_with_memory`, `no_worker_with_disk`, `no_worker_with_device`, `backoff`, `behind`. None if nothing stands in its way.
     pub waiting_reason: Option<String>,
     /// Why it failed: `{code, detail, errors: [{pointer, code, detail}]}`, the first error's code and detail on top.
     pub error: Option<Value>,
