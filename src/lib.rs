@@ -25,4 +25,5 @@ pub mod db;
 pub mod engine;
 pub mod id;
 pub mod postgres;
+pub mod store;
 pub mod system;
