@@ -1,2 +1,7 @@
+//! One binary for all integration tests: real Postgres, real files, real sockets, real models.
 
+mod conformance;
+mod golden;
 mod store;
+mod support;
+mod tidy;

@@ -8,6 +8,7 @@ use super::linear::Linear;
 use super::spec::{Head, ModelSpec, Pooling};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
+use crate::engine::kernels::attention::Offsets;
 
 /// Rows of tokens, packed one after another without padding.
 #[derive(Debug, Clone)]
@@ -48,8 +49,10 @@ impl Model {
         check(spec, batch)?;
         let run = Run { model: self, spec, offsets: &batch.offsets };
         let mut x = run.embed(wiring, batch)?;
-        for block in &wiring.blocks {
-            x = run.block(block, &x)?;
+        let last = wiring.blocks.len().saturating_sub(1);
+        for (i, block) in wiring.blocks.iter().enumerate() {
+            // Where the answer is read off the first token, the last block works out no other
+            x = run.block(block, &x, i == last && spec.head.reads_first_token())?;
         }
         run.answer(wiring, &x)
     }
@@ -102,13 +105,16 @@ impl Run<'_> {
         self.norm(wiring.embedding_norm, &x)
     }
 
-    /// `x ← LN(x + attention(x))`, `x ← LN(x + mlp(x))`.
-    fn block(&self, block: &BlockWiring, x: &Tensor) -> Result<Tensor> {
-        let (q, k, v) =
-            (self.map(block.query)?.forward(x)?, self.map(block.key)?.forward(x)?, self.map(block.value)?.forward(x)?);
+    /// `x ← LN(x + attention(x))`, `x ← LN(x + mlp(x))`; of the first token of every row alone, if so asked.
+    fn block(&self, block: &BlockWiring, x: &Tensor, first: bool) -> Result<Tensor> {
+        let asking = if first { self.first_tokens(x)? } else { x.clone() };
+        let one_each: Vec<usize> = (0..self.offsets.len()).collect();
+        let rows = Offsets { asking: if first { &one_each } else { self.offsets }, seen: self.offsets };
+        let q = self.map(block.query)?.forward(&asking)?;
+        let (k, v) = (self.map(block.key)?.forward(x)?, self.map(block.value)?.forward(x)?);
         let scale = 1.0 / (self.spec.head_dim as f32).sqrt();
-        let mixed = kernels::attention::attention(&q, &k, &v, self.spec.heads, scale, self.offsets)?;
-        let x = self.norm(block.attention_norm, &(self.map(block.output)?.forward(&mixed)? + x)?)?;
+        let mixed = kernels::attention::attention(&q, &k, &v, self.spec.heads, scale, rows)?;
+        let x = self.norm(block.attention_norm, &(self.map(block.output)?.forward(&mixed)? + asking)?)?;
         let wide = kernels::activation::apply(self.spec.activation, &self.map(block.up)?.forward(&x)?)?;
         self.norm(block.mlp_norm, &(self.map(block.down)?.forward(&wide)? + &x)?)
     }
@@ -116,7 +122,8 @@ impl Run<'_> {
     fn answer(&self, wiring: &Wiring, x: &Tensor) -> Result<Tensor> {
         match &self.spec.head {
             Head::Classification { .. } => {
-                let mut y = self.first_tokens(x)?;
+                // The last block left one token a row
+                let mut y = x.clone();
                 if let Some(pooler) = wiring.pooler {
                     y = self.map(pooler)?.forward(&y)?.tanh()?;
                 }
@@ -125,7 +132,7 @@ impl Run<'_> {
             }
             Head::Embedding { pooling, normalize } => {
                 let pooled = match pooling {
-                    Pooling::Cls => self.first_tokens(x)?,
+                    Pooling::Cls => x.clone(),
                     Pooling::Mean => self.means(x)?,
                 };
                 if !normalize {

@@ -69,6 +69,13 @@ pub enum Head {
     },
 }
 
+impl Head {
+    /// Whether the answer depends on the first token's last state alone.
+    pub const fn reads_first_token(&self) -> bool {
+        matches!(self, Self::Classification { .. } | Self::Embedding { pooling: Pooling::Cls, .. })
+    }
+}
+
 /// How token vectors become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,156 @@
+//! What every method must hold, over all of them: neutral settings, budgets, determinism, predicted bytes, round trips.
+
+use std::path::Path;
+
+use pare::engine::evaluate::Scores;
+use pare::engine::evaluate::rows::choose;
+use pare::engine::evaluate::score::score;
+use pare::engine::job::{Datasets, Input, Output, OutputFile, Task, run};
+use pare::engine::method::METHODS;
+use pare::engine::model::build::Model;
+use pare::engine::model::inspect::inspect;
+use pare::engine::plan::{Available, resolve};
+use pare::engine::problem::Code;
+use pare::engine::recipe::Recipe;
+use pare::engine::run::OUT;
+use serde_json::{Value, json};
+
+use crate::support::engine::{model, own, shared, with_context};
+
+/// Per method: settings from the largest budget to the smallest.
+fn budgets() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
+        (
+            "quantize",
+            vec![json!({ "bits": 8 }), json!({ "bits": 4, "group_size": 32 }), json!({ "bits": 4 }), json!({ "bits": 2 })],
+        ),
+        ("factorize", vec![json!({ "rank_ratio": 1.0 }), json!({ "rank_ratio": 0.5 }), json!({ "rank_ratio": 0.2 })]),
+        ("fold", vec![json!({})]),
+    ]
+}
+
+fn recipe(stages: &Value, metrics: &Value) -> Recipe {
+    Recipe::parse(&json!({ "version": 1, "stages": stages, "evaluate": { "metrics": metrics } })).unwrap()
+}
+
+/// Compresses a fixture; gives the report, the weight file's bytes, and the answers of what was written.
+fn compress(folder: &Path, recipe: &Recipe) -> (Value, Vec<u8>, Vec<OutputFile>) {
+    with_context(|ctx| {
+        let task = Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets: Datasets::default() };
+        let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None };
+        let files = match run(&input, ctx).unwrap() {
+            Output::Files { files } => files,
+            other => panic!("{other:?}"),
+        };
+        let out = ctx.scratch.join(OUT);
+        let report = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+        (report, std::fs::read(out.join("model.safetensors")).unwrap(), files)
+    })
+}
+
+fn answers(folder: &Path) -> Scores {
+    with_context(|ctx| {
+        let (inspected, checkpoint) = inspect(&model(folder).files).unwrap();
+        let spec = inspected.header.spec.clone().unwrap();
+        let rows = choose(&spec, &checkpoint, &Datasets::default(), (32, 0), ctx).unwrap();
+        score(&Model::load(&inspected, &checkpoint, ctx).unwrap(), &rows.encoded, ctx).unwrap()
+    })
+}
+
+#[test]
+fn every_method_stands_in_the_table_of_budgets() {
+    let named: Vec<_> = budgets().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(named, METHODS.iter().map(|m| m.spec().name).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_error_grows_as_the_budget_falls_and_bytes_are_foretold() {
+    for (method, settings) in budgets() {
+        let mut last = (-1.0, u64::MAX);
+        for params in settings {
+            let stage = json!([{ "method": method, "params": params }]);
+            let (report, weights, _) = compress(&own("tickets"), &recipe(&stage, &json!(["fidelity"])));
+            let at = |pointer: &str| report.pointer(pointer).cloned().unwrap_or_default();
+            assert_eq!(at("/plan/predicted/size_bytes"), weights.len(), "{method} {params}");
+            assert_eq!(at("/result/after/size_bytes"), weights.len(), "{method} {params}");
+            let kl = at("/result/after/fidelity/kl/mean").as_f64().unwrap();
+            assert!(kl >= last.0, "{method} {params}: KL {kl:e} is below {:e} of a larger budget", last.0);
+            assert!(weights.len() as u64 <= last.1, "{method} {params}: more bytes than with a larger budget");
+            last = (kl, weights.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn two_runs_give_the_same_bytes_and_the_same_result() {
+    for (method, settings) in budgets() {
+        let params = settings.last().unwrap();
+        let recipe = recipe(&json!([{ "method": method, "params": params }]), &json!(["fidelity"]));
+        let (a, b) = (compress(&own("tickets"), &recipe), compress(&own("tickets"), &recipe));
+        assert!(a.1 == b.1, "{method}: weights differ between two runs");
+        assert_eq!(a.0["result"], b.0["result"], "{method}");
+    }
+}
+
+#[test]
+fn neutral_settings_change_nothing() {
+    let full_rank = json!([{ "method": "factorize", "params": { "rank": 65536 } }]);
+    let fold = json!([{ "method": "fold" }]);
+    for stages in [full_rank, fold] {
+        let (report, ..) = compress(&own("tickets"), &recipe(&stages, &json!(["fidelity"])));
+        let kl = report.pointer("/result/after/fidelity/kl/mean").and_then(Value::as_f64).unwrap();
+        // factors and biases are rounded to f16 once more: a relative 2^-11 in each
+        assert!(kl < 1e-5, "{stages}: KL {kl:e}");
+    }
+}
+
+#[test]
+fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
+    let all = json!([
+        { "method": "factorize", "targets": ["block.*.mlp.*"], "params": { "rank_ratio": 0.8 } },
+        { "method": "quantize", "targets": ["embedding.**"], "params": { "bits": 4, "group_size": 32, "symmetric": false } },
+        { "method": "quantize", "ignore": ["embedding.**", "head"], "params": { "bits": 8 } },
+    ]);
+    let out = tempfile::tempdir().unwrap();
+    let first = with_context(|ctx| {
+        let recipe = recipe(&all, &json!([]));
+        let task = Task::Compress { model: model(&own("tickets")), recipe, plan: None, datasets: Datasets::default() };
+        let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None };
+        let Output::Files { files } = run(&input, ctx).unwrap() else { panic!("no files") };
+        for file in files {
+            std::fs::copy(ctx.scratch.join(OUT).join(&file.path), out.path().join(&file.path)).unwrap();
+        }
+        answers(out.path())
+    });
+    // A recipe without stages writes the opened model again: same forms, same numbers
+    let (report, _, _) = compress(out.path(), &recipe(&json!([]), &json!(["fidelity"])));
+    assert_eq!(report.pointer("/result/after/fidelity/kl/max").and_then(Value::as_f64), Some(0.0));
+    let forms: Vec<_> = report["result"]["sites"].as_array().unwrap().iter().map(|s| s["form"].clone()).collect();
+    assert!(forms.contains(&json!("product")) && forms.contains(&json!("grouped")) && forms.contains(&json!("dense")));
+    assert!(first.values.iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn a_stage_on_a_form_that_it_can_t_work_on_is_refused_before_anything_runs() {
+    with_context(|_| {
+        let (inspected, _) = inspect(&model(&own("tickets")).files).unwrap();
+        let stages = json!([{ "method": "quantize" }, { "method": "factorize" }, { "method": "quantise", "params": {} }]);
+        let problems = resolve(&recipe(&stages, &json!([])), &inspected.header, &Available::default()).unwrap_err();
+        assert!(problems.iter().any(|p| p.code == Code::UnsupportedForm && p.pointer.starts_with("/stages/1")));
+        assert!(problems.iter().any(|p| p.code == Code::UnknownMethod && p.detail.contains("'quantize'")));
+        let wrong = json!([{ "method": "quantize", "targets": ["decoder.**"], "params": { "bit": 4 } }]);
+        let problems = resolve(&recipe(&wrong, &json!([])), &inspected.header, &Available::default()).unwrap_err();
+        assert!(problems.iter().any(|p| p.pointer == "/stages/0/params/bit" && p.code == Code::UnknownField));
+    });
+}
+
+#[test]
+fn weights_that_are_all_zero_go_through_every_method() {
+    let Some(folder) = shared("edge/malformed/all-zero-weights") else { return };
+    for (method, settings) in budgets() {
+        for params in settings {
+            let (report, ..) = compress(&folder, &recipe(&json!([{ "method": method, "params": params }]), &json!(null)));
+            assert_eq!(report.pointer("/result/after/fidelity/kl/max").and_then(Value::as_f64), Some(0.0), "{method} {params}");
+        }
+    }
+}
