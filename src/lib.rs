@@ -8,7 +8,7 @@
 //! - [`db`]: all SQL. [`db::jobs`] is the queue.
 //! - [`postgres`]: the private cluster's supervisor.
 //! - `worker`: claims jobs, holds their leases, runs each in a child process, publishes.
-//! - `http`: the REST interface, one file a resource. Never imports `worker`, nor the other way round.
+//! - [`http`]: the REST interface, one file a resource. Never imports `worker`, nor the other way round.
 //! - `cli`: the same engine without a server.
 //!
 //! # Glossary
@@ -23,6 +23,7 @@
 pub mod cli;
 pub mod db;
 pub mod engine;
+pub mod http;
 pub mod id;
 pub mod postgres;
 pub mod store;

@@ -1,0 +1,58 @@
+//! What this server can do, and what it allows.
+
+use axum::Json;
+use axum::extract::State;
+use http::Uri;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::State as App;
+use super::error::Result;
+use super::extract::Params;
+use crate::engine::method;
+use crate::engine::model::arch::ARCHITECTURES;
+use crate::engine::recipe::presets;
+
+/// What can be asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Capabilities {
+    version: &'static str,
+    methods: Value,
+    families: Vec<&'static str>,
+    presets: Vec<&'static str>,
+    formats: Vec<&'static str>,
+    devices: Vec<&'static str>,
+    limits: Allowed,
+}
+
+/// The limits that concern clients.
+#[derive(Debug, Serialize)]
+struct Allowed {
+    json_bytes: u64,
+    upload_bytes: u64,
+    upload_files: u64,
+    request_seconds: u64,
+    wait_seconds: u64,
+    page_rows: u32,
+}
+
+/// `GET /v1/capabilities`
+pub(super) async fn show(State(app): State<App>, uri: Uri) -> Result<Json<Capabilities>> {
+    Params::of(&uri, &[])?;
+    Ok(Json(Capabilities {
+        version: env!("CARGO_PKG_VERSION"),
+        methods: method::capabilities(),
+        families: ARCHITECTURES.iter().map(|family| family.model_type()).collect(),
+        presets: presets().iter().map(|preset| preset.name).collect(),
+        formats: vec!["safetensors"],
+        devices: vec!["cpu"],
+        limits: Allowed {
+            json_bytes: app.limits.json_bytes as u64,
+            upload_bytes: app.limits.upload_bytes,
+            upload_files: app.limits.upload_files as u64,
+            request_seconds: app.limits.request.as_secs(),
+            wait_seconds: super::prefer::LONGEST.as_secs(),
+            page_rows: super::page::MOST_ROWS,
+        },
+    }))
+}

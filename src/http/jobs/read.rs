@@ -1,0 +1,116 @@
+//! Watching jobs, and stopping them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{ETAG, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::shown::{Event, Shown};
+use crate::db;
+use crate::db::jobs::{Job, JobFilter, JobKind, JobState};
+use crate::http::error::{Error, Result};
+use crate::http::extract::{Id, Params};
+use crate::http::page::{List, Page};
+use crate::http::{State as App, code, prefer, range, wait};
+use crate::id::{JobId, ModelId};
+
+/// `Retry-After` of a job that has not ended.
+pub(super) const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("1");
+
+/// The entity tag of a job as it is.
+pub(super) fn etag(job: &Job) -> Result<HeaderValue> {
+    HeaderValue::from_str(&format!("\"{}\"", job.revision)).map_err(Error::internal)
+}
+
+/// The job, or 404.
+pub(super) async fn get(app: &App, id: JobId) -> Result<Job> {
+    let job = db::jobs::find(&app.pool, app.tenant, id).await?;
+    job.ok_or_else(|| Error::not_found(format_args!("job {id}")))
+}
+
+/// `GET /v1/jobs/{id}`: with `Prefer: wait` it answers when the job has ended, or, with `If-None-Match`, when it has
+/// changed.
+pub(crate) async fn find(
+    State(app): State<App>,
+    Id(id): Id<JobId>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response> {
+    Params::of(&uri, &[])?;
+    let is_known = |job: &Job| range::none_match(&headers, &format!("\"{}\"", job.revision));
+    let has_tag = headers.contains_key(http::header::IF_NONE_MATCH);
+    let is_done = |job: &Job| if has_tag { !is_known(job) } else { job.state.is_terminal() };
+    let wait = prefer::wait(&headers);
+    let job = wait::until(&app, Some(id.0), wait, || get(&app, id), is_done).await?;
+    let mut response = if is_known(&job) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(Shown::from(job.clone())).into_response()
+    };
+    response.headers_mut().insert(ETAG, etag(&job)?);
+    response.headers_mut().extend(prefer::applied(wait));
+    if !job.state.is_terminal() {
+        response.headers_mut().insert(RETRY_AFTER, LOOK_AGAIN);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/jobs`: without their plans, which are long.
+pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+    const KNOWN: &[&str] = &["kind", "state", "model_id", "recipe_name", "label", "limit", "cursor"];
+    let params = Params::of(&uri, KNOWN)?;
+    let page = Page::of(&params)?;
+    let filter = JobFilter {
+        kind: params.parse::<JobKind>("kind", "validate, compress or evaluate")?,
+        state: params.parse::<JobState>(
+            "state",
+            "queued, running, cancelling, succeeded, failed, cancelled or expired",
+        )?,
+        model_id: params.parse::<ModelId>("model_id", "an id of the form mdl_<uuid>")?,
+        recipe_name: text(&params, "recipe_name")?.map(str::to_owned),
+        label: text(&params, "label")?.map(label).transpose()?,
+        limit: page.filter().limit,
+        before: page.before,
+    };
+    let jobs = db::jobs::list(&app.pool, app.tenant, &filter).await?;
+    Ok(Json(page.list(jobs, |job| job.id.0, |job| Shown::from(Job { plan: None, ..job }))))
+}
+
+/// A text that the database can hold.
+fn text<'a>(params: &'a Params, name: &str) -> Result<Option<&'a str>> {
+    match params.get(name) {
+        Some(text) if text.contains('\0') => Err(Params::refuse(name, "a text with NUL", "a text without it")),
+        text => Ok(text),
+    }
+}
+
+/// `name:value`
+fn label(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once(':').ok_or_else(|| Params::refuse("label", text, "name:value"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `POST /v1/jobs/{id}/cancel`
+pub(crate) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
+    Params::of(&uri, &[])?;
+    let job = db::jobs::cancel(&app.pool, app.tenant, id).await?;
+    let job = job.ok_or_else(|| Error::not_found(format_args!("job {id}")))?;
+    if job.state.is_terminal() && job.state != JobState::Cancelled {
+        return Err(Error::new(code::JOB_FINISHED, format!("the job has ended already: it is {}", job.state)));
+    }
+    Ok(([(ETAG, etag(&job)?)], Json(Shown::from(job))).into_response())
+}
+
+/// `GET /v1/jobs/{id}/events`
+pub(crate) async fn events(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Json<List<Event>>> {
+    let params = Params::of(&uri, &["limit", "cursor", "after"])?;
+    let page = Page::of(&params)?;
+    let after = params.parse::<u32>("after", "a line's seq")?.map(i64::from);
+    // a cursor is a line's number in the shape of an id
+    let cursor = page.before.map(|id| i64::try_from(id.as_u128()).unwrap_or(i64::MAX));
+    get(&app, id).await?;
+    let lines = db::jobs::events(&app.pool, id, cursor.or(after).unwrap_or(0), page.filter().limit).await?;
+    let number = |line: &db::jobs::JobEvent| uuid::Uuid::from_u128(u128::try_from(line.seq).unwrap_or(0));
+    Ok(Json(page.list(lines, number, Event::from)))
+}

@@ -1,0 +1,111 @@
+//! `POST /v1/jobs`: a job is checked as far as that can be done now, planned if all it names is ready, and queued.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use http::{StatusCode, Uri};
+use serde_json::Value;
+
+use super::plan::{self, Inputs, Written};
+use super::read::{LOOK_AGAIN, etag};
+use super::request::{Request, Role, Source};
+use super::shown::Shown;
+use crate::db;
+use crate::db::jobs::{JobKind, NewJob};
+use crate::engine::plan::Plan;
+use crate::engine::problem::Code;
+use crate::http::error::{Detail, Error, Result};
+use crate::http::extract::{JsonBody, Params};
+use crate::http::{State as App, code};
+
+/// What a job needs beside its models' weights, where there is no plan to say it.
+const BASE_MEMORY_BYTES: u64 = 256 << 20;
+/// Weights in memory, against weights on disk: 16-bit numbers are widened, and a block is held twice.
+const MEMORY_PER_BYTE: u64 = 3;
+
+/// `POST /v1/jobs`
+pub(crate) async fn submit(State(app): State<App>, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+    let params = Params::of(&uri, &["validate_only"])?;
+    let validate_only = params.parse::<bool>("validate_only", "true or false")?.unwrap_or(false);
+    let request = Request::parse(&body).map_err(Error::invalid)?;
+    let inputs = Inputs::find(&app, &request).await?;
+    let written = plan::recipe(&app, &request).await?;
+    if validate_only {
+        refuse_unplannable(&request, &inputs)?;
+    }
+    let (request, inputs, written, plan) = resolve(request, inputs, written).await?;
+    if validate_only {
+        let plan = plan.ok_or_else(|| Error::internal("a job with a recipe and a model that is ready has no plan"))?;
+        return Ok(Json(plan).into_response());
+    }
+    let new = new_job(request, &inputs, written, plan);
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let job = db::jobs::enqueue(&mut tx, app.tenant, &new).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    let headers = [
+        (LOCATION, HeaderValue::from_str(&format!("/v1/jobs/{}", job.id)).map_err(Error::internal)?),
+        (RETRY_AFTER, LOOK_AGAIN),
+        (http::header::ETAG, etag(&job)?),
+    ];
+    Ok((StatusCode::CREATED, headers, Json(Shown::from(job))).into_response())
+}
+
+/// `validate_only` asks for a plan, so there must be one to give.
+fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
+    if request.kind != JobKind::Compress {
+        let detail = "validate_only answers with a plan, which only a job of kind 'compress' has";
+        return Err(Error::invalid(vec![Detail::new("/kind", Code::NotYetSupported, detail)]));
+    }
+    if inputs.are_ready() {
+        return Ok(());
+    }
+    let detail = "the model or a dataset is still validating: ask again when it is ready, or submit the job, which waits";
+    Err(Error::new(code::NOT_READY, detail).with_header(RETRY_AFTER, LOOK_AGAIN))
+}
+
+/// Plans on a thread that may take its time: a large model has many sites, a large dataset many rows.
+async fn resolve(
+    request: Request,
+    inputs: Inputs,
+    written: Option<Written>,
+) -> Result<(Request, Inputs, Option<Written>, Option<Plan>)> {
+    if !inputs.are_ready() {
+        return Ok((request, inputs, written, None));
+    }
+    let planned = tokio::task::spawn_blocking(move || {
+        let plan = plan::resolve(&request, &inputs, written.as_ref());
+        plan.map(|plan| (request, inputs, written, plan))
+    });
+    planned.await.map_err(Error::internal)?.map_err(Error::invalid)
+}
+
+fn new_job(request: Request, inputs: &Inputs, written: Option<Written>, plan: Option<Plan>) -> NewJob {
+    let guess = inputs.model_bytes().saturating_mul(MEMORY_PER_BYTE).saturating_add(BASE_MEMORY_BYTES);
+    let (memory_bytes, disk_bytes) = match &plan {
+        Some(plan) => (plan.predicted.peak_memory_bytes, plan.predicted.disk_bytes),
+        None => (guess, inputs.model_bytes().saturating_mul(2)),
+    };
+    NewJob {
+        kind: request.kind,
+        model_id: Some(request.model_id),
+        calibration_dataset_id: request.dataset(Role::Calibration),
+        training_dataset_id: request.dataset(Role::Training),
+        validation_dataset_id: request.dataset(Role::Validation),
+        evaluation_dataset_id: request.dataset(Role::Evaluation),
+        reference_model_id: request.reference_model_id,
+        recipe_name: match request.recipe {
+            Source::Named(name) => Some(name),
+            Source::Given(_) | Source::Nowhere => None,
+        },
+        recipe: written.map(|written| written.value),
+        evaluate: request.evaluate,
+        plan,
+        deadline_seconds: request.deadline_seconds,
+        priority: request.priority,
+        labels: Value::Object(request.labels),
+        memory_bytes,
+        disk_bytes,
+        ..NewJob::default()
+    }
+}

@@ -1,0 +1,78 @@
+//! Every operation, in one table that builds the router and can be compared with `openapi.yaml`.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, head, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::layers::{self, Pace};
+use super::{State as App, artifacts, capabilities, connection, datasets, jobs, models, operations, recipes};
+
+/// An operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// In lower case, as in the document.
+    pub method: &'static str,
+    /// With `{parameters}`, as in the document.
+    pub path: &'static str,
+    /// Its `operationId`.
+    pub operation_id: &'static str,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $operation_id:literal $pace:ident $handler:path;)*) => {
+        /// Every operation.
+        pub const ROUTES: &[Route] =
+            &[$(Route { method: stringify!($method), path: $path, operation_id: $operation_id },)*];
+
+        fn table(app: &App) -> Router<App> {
+            let limit = app.limits.request;
+            Router::new()$(.route(
+                $path,
+                $method($handler).route_layer(from_fn_with_state((Pace::$pace, limit), layers::limit_time)),
+            ))*
+        }
+    };
+}
+
+routes! {
+    post "/v1/models/files"                 "uploadModel"         Stream models::upload;
+    get  "/v1/models"                       "listModels"          Quick  models::list;
+    get  "/v1/models/{model_id}"            "getModel"            Quick  models::find;
+    post "/v1/datasets/files"               "uploadDataset"       Stream datasets::upload;
+    get  "/v1/datasets"                     "listDatasets"        Quick  datasets::list;
+    get  "/v1/datasets/{dataset_id}"        "getDataset"          Quick  datasets::find;
+    get  "/v1/recipes"                      "listRecipes"         Quick  recipes::list;
+    post "/v1/recipes"                      "createRecipe"        Quick  recipes::create;
+    get  "/v1/recipes/{name}"               "getRecipe"           Quick  recipes::find;
+    get  "/v1/capabilities"                 "getCapabilities"     Quick  capabilities::show;
+    get  "/v1/jobs"                         "listJobs"            Quick  jobs::list;
+    post "/v1/jobs"                         "createJob"           Quick  jobs::submit;
+    get  "/v1/jobs/{job_id}"                "getJob"              Quick  jobs::find;
+    post "/v1/jobs/{job_id}/cancel"         "cancelJob"           Quick  jobs::cancel;
+    get  "/v1/jobs/{job_id}/events"         "listJobEvents"       Quick  jobs::events;
+    get  "/v1/jobs/{job_id}/report"         "getJobReport"        Quick  jobs::report;
+    get  "/v1/jobs/{job_id}/report.html"    "getJobReportPage"    Quick  jobs::report_page;
+    get  "/v1/jobs/{job_id}/artifacts"      "listJobArtifacts"    Quick  jobs::artifacts;
+    get  "/v1/artifacts/{artifact_id}/content" "downloadArtifact" Stream artifacts::content;
+    head "/v1/artifacts/{artifact_id}/content" "checkArtifact"    Quick  artifacts::content;
+    get  "/healthz"                         "getHealth"           Quick  operations::health;
+    get  "/readyz"                          "getReadiness"        Quick  operations::ready;
+    get  "/openapi.yaml"                    "getOpenapiYaml"      Quick  operations::openapi_yaml;
+    get  "/openapi.json"                    "getOpenapiJson"      Quick  operations::openapi_json;
+    get  "/docs"                            "getDocs"             Quick  operations::docs;
+}
+
+/// The server without a socket. The first layer here is the innermost.
+pub fn router(app: App) -> Router {
+    let rule = app.host_rule;
+    table(&app)
+        .merge(operations::docs_files())
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(rule, layers::check_host))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::finish))
+        .layer(from_fn(connection::mark_busy))
+        .with_state(app)
+}

@@ -1,0 +1,1 @@
+//! What examples of the document and the handlers agree on.
