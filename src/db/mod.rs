@@ -4,6 +4,7 @@
 //! transaction of their own. Times are the database's, never this machine's. SHA-256 goes in and out as 64 hex digits.
 //! `migrations/README.md` says why the tables are as they are.
 
+pub mod admin;
 pub mod blobs;
 pub mod datasets;
 mod error;

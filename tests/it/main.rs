@@ -3,6 +3,8 @@
 mod conformance;
 mod golden;
 mod hostile;
+mod postgres;
+mod queue;
 mod store;
 mod support;
 mod tidy;
