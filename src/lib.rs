@@ -21,10 +21,12 @@
 //! - *artifact*: a file that a job leaves behind.
 
 pub mod cli;
+pub mod config;
 pub mod db;
 pub mod engine;
 pub mod http;
 pub mod id;
 pub mod postgres;
 pub mod store;
-pub mod system;
+pub mod telemetry;
+pub mod worker;

@@ -1,14 +1,12 @@
 //! `pare compress`: a recipe on a local folder.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
 
+use super::Invalid;
 use super::local::{self, Local};
-use super::{INTERRUPTED, OK};
-use crate::engine::error::EngineError;
 use crate::engine::job::{Datasets, Input, Output, Role, Task, run as run_task};
 use crate::engine::run::OUT;
 
@@ -56,19 +54,10 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let occupied = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
     anyhow::ensure!(!occupied, "{} is not empty: name another folder, or empty it", args.out.display());
-    let mut recipe = match local::recipe(&args.recipe) {
-        Ok(recipe) => recipe,
-        Err(error) => {
-            return match error.downcast::<EngineError>() {
-                Ok(EngineError::Invalid(problems)) => Ok(local::problems(&problems)),
-                Ok(other) => Err(other.into()),
-                Err(error) => Err(error),
-            };
-        }
-    };
+    let mut recipe = local::recipe(&args.recipe)?;
     if args.max_seq_length.is_some() {
         recipe.evaluate.max_seq_length = args.max_seq_length;
     }
@@ -85,17 +74,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = Input { task, threads: ctx.threads, device: args.device.clone(), memory_limit_bytes: None };
     let output = run_task(&input, &ctx);
     here.finish();
-    let files = match output {
-        Ok(Output::Files { files }) => files,
-        Ok(Output::Failed { problems } | Output::Invalid { problems }) => return Ok(local::problems(&problems)),
-        Ok(Output::Model { .. } | Output::Dataset { .. }) => anyhow::bail!("the engine answered another question"),
-        Err(EngineError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
-        Err(error) => return Err(error.into()),
+    let files = match output? {
+        Output::Files { files } => files,
+        Output::Failed { problems } | Output::Invalid { problems } => return Err(Invalid(problems).into()),
+        Output::Model { .. } | Output::Dataset { .. } => anyhow::bail!("the engine answered another question"),
     };
     publish(&scratch.0.join(OUT), &args.out)?;
     let report = files.iter().find(|f| f.role == Role::Report).context("there is no report")?;
     show(&args.out, &report.path, args.json)?;
-    Ok(ExitCode::from(OK))
+    Ok(())
 }
 
 /// The folder appears whole or not at all.

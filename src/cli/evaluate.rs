@@ -1,12 +1,11 @@
 //! `pare evaluate`: measures a model as it is.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::OK;
+use super::Invalid;
 use super::local::{self, Local, seconds};
 use crate::engine::evaluate::Scores;
 use crate::engine::export::{TensorSpec, encoding::float_bytes, safetensors};
@@ -47,28 +46,22 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let here = Local::new(args.json, args.threads);
     let ctx = here.context(std::env::temp_dir());
     let datasets = Datasets { evaluation: local::dataset(args.eval.as_ref())?, ..Datasets::default() };
     let settings = json!({ "max_seq_length": args.max_seq_length, "metrics": args.metrics });
-    let settings = match Evaluate::parse(&settings) {
-        Ok(settings) => settings,
-        Err(problems) => return Ok(local::problems(&problems)),
-    };
+    let settings = Evaluate::parse(&settings).map_err(Invalid)?;
     let reference = args.reference.as_deref().map(local::model).transpose()?;
     let model = local::model(&args.model)?;
     let evaluated = evaluate_files(&model, reference.as_ref(), &settings, &datasets, &ctx);
     here.finish();
-    let mut evaluated = match evaluated {
-        Ok(evaluated) => evaluated,
-        Err(error) => return local::failed(error),
-    };
+    let mut evaluated = evaluated?;
     if let (Some(path), Some(scores)) = (&args.logits, &evaluated.scores) {
         write_logits(path, scores).with_context(|| format!("{} can't be written", path.display()))?;
     }
     show(&mut evaluated, args.json)?;
-    Ok(ExitCode::from(OK))
+    Ok(())
 }
 
 #[allow(clippy::print_stdout)] // the command's answer

@@ -1,10 +1,9 @@
 //! `pare inspect`: what a model's files say.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use super::Invalid;
 use super::local::{self, Local};
-use super::{INVALID, OK};
 use crate::engine::job::{Input, Output, Task, run as run_task};
 use crate::engine::model::ModelHeader;
 
@@ -20,23 +19,22 @@ pub struct Args {
 }
 
 #[allow(clippy::print_stdout)] // the command's answer
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let here = Local::new(true, None);
     let ctx = here.context(std::env::temp_dir());
     let task = Task::ValidateModel { model: local::model(&args.model)? };
     let input = Input { task, threads: ctx.threads, device: "cpu".to_owned(), memory_limit_bytes: None };
-    let header = match run_task(&input, &ctx) {
-        Ok(Output::Model { header }) => header,
-        Ok(Output::Invalid { problems } | Output::Failed { problems }) => return Ok(local::problems(&problems)),
-        Ok(_) => return Ok(ExitCode::from(INVALID)),
-        Err(error) => return local::failed(error),
+    let header = match run_task(&input, &ctx)? {
+        Output::Model { header } => header,
+        Output::Invalid { problems } | Output::Failed { problems } => return Err(Invalid(problems).into()),
+        Output::Dataset { .. } | Output::Files { .. } => anyhow::bail!("the engine answered another question"),
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&header)?);
     } else {
         show(&header);
     }
-    Ok(ExitCode::from(OK))
+    Ok(())
 }
 
 #[allow(clippy::print_stdout)]

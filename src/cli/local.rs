@@ -1,21 +1,18 @@
 //! What the local commands share: folders as inputs, a progress bar, and how problems are shown.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{INTERRUPTED, INVALID};
+use super::{Exit, Invalid, ProcessClock, host};
 use crate::engine::context::{Event, Host, Observer, Phase, RunContext};
-use crate::engine::error::EngineError;
 use crate::engine::export::verify::input;
+use crate::engine::hash::sha256_file;
 use crate::engine::job::{InputFile, Source};
-use crate::engine::problem::Problem;
 use crate::engine::recipe::{Recipe, preset, presets};
-use crate::system::{SystemStopwatch, available_threads, host};
 
 /// Folders of a model that are looked into, at most.
 const MOST_FILES: usize = 10_000;
@@ -77,7 +74,7 @@ pub(super) fn recipe(given: &str) -> anyhow::Result<Recipe> {
     let text = std::fs::read_to_string(given)
         .with_context(|| format!("'{given}' is neither a preset ({}) nor a file with a recipe", names.join(", ")))?;
     let value = serde_json::from_str(&text).with_context(|| format!("{given} is not JSON"))?;
-    Ok(Recipe::parse(&value).map_err(EngineError::Invalid)?)
+    Ok(Recipe::parse(&value).map_err(Invalid)?)
 }
 
 /// A progress bar on stderr, and a stop at Ctrl-C.
@@ -113,7 +110,7 @@ fn watch_interrupt() {
             if tokio::signal::ctrl_c().await.is_ok() {
                 STOPPED.store(true, Ordering::Relaxed);
                 let _ = tokio::signal::ctrl_c().await;
-                std::process::exit(i32::from(INTERRUPTED));
+                std::process::exit(Exit::Interrupted as i32);
             }
         });
     });
@@ -148,7 +145,7 @@ impl Observer for Terminal {
 /// Everything that a local run needs.
 pub(super) struct Local {
     terminal: Terminal,
-    stopwatch: SystemStopwatch,
+    clock: ProcessClock,
     host: Host,
     threads: usize,
 }
@@ -156,17 +153,17 @@ pub(super) struct Local {
 impl Local {
     /// Uses `threads`, or all that there are.
     pub(super) fn new(quiet: bool, threads: Option<usize>) -> Self {
-        let threads = threads.filter(|n| *n > 0).unwrap_or_else(available_threads);
+        let threads = threads.filter(|n| *n > 0).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         // Fails only where a pool exists already, which then is used
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        Self { terminal: Terminal::new(quiet), stopwatch: SystemStopwatch::start(), host: host(), threads }
+        Self { terminal: Terminal::new(quiet), clock: ProcessClock::default(), host: host(own_sha256()), threads }
     }
 
     /// The engine's view of it.
     pub(super) fn context(&self, scratch: PathBuf) -> RunContext<'_> {
         RunContext {
             observer: &self.terminal,
-            stopwatch: &self.stopwatch,
+            stopwatch: &self.clock,
             device: candle_core::Device::Cpu,
             threads: self.threads,
             scratch,
@@ -180,21 +177,9 @@ impl Local {
     }
 }
 
-/// Shows problems on stderr and gives the exit code for them.
-pub(super) fn problems(problems: &[Problem]) -> ExitCode {
-    for problem in problems {
-        eprintln!("{problem}");
-    }
-    ExitCode::from(INVALID)
-}
-
-/// The exit code for an error of the engine, or the error itself if it is the machine's.
-pub(super) fn failed(error: EngineError) -> anyhow::Result<ExitCode> {
-    match error {
-        EngineError::Invalid(found) => Ok(problems(&found)),
-        EngineError::Stopped => Ok(ExitCode::from(INTERRUPTED)),
-        other => Err(other.into()),
-    }
+/// The hash of this program, for the report.
+fn own_sha256() -> Option<String> {
+    sha256_file(&std::env::current_exe().ok()?).ok()
 }
 
 /// Seconds with a decimal.

@@ -1,10 +1,8 @@
 //! `pare methods`: what a recipe can be made of.
 
-use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::OK;
 use crate::engine::method::{METHODS, capabilities};
 use crate::engine::recipe::presets;
 
@@ -21,7 +19,7 @@ pub struct Args {
 }
 
 #[allow(clippy::print_stdout)] // the command's answer
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         println!("{:#}", capabilities());
     } else if args.markdown {
@@ -29,7 +27,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", text());
     }
-    Ok(ExitCode::from(OK))
+    Ok(())
 }
 
 /// The README's tables.

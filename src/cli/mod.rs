@@ -1,70 +1,149 @@
-//! The command line: the engine without a server, and the server itself.
+//! The command line: one file a command.
 
-pub mod compress;
-pub mod evaluate;
-pub mod inspect;
-pub mod local;
+mod compress;
+mod evaluate;
+mod exit;
+mod inspect;
+mod local;
 pub mod methods;
-pub mod plan;
-pub mod run_job;
+mod migrate;
+mod plan;
+mod run_job;
+mod run_postgres;
+mod serve;
+mod state;
+mod stop;
+mod stopwatch;
+mod work;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Done.
-pub const OK: u8 = 0;
-/// Something failed that is not the caller's doing.
-pub const FAILED: u8 = 1;
-/// What was given is wrong; every problem is on stderr.
-pub const INVALID: u8 = 3;
-/// Stopped on request.
-pub const INTERRUPTED: u8 = 4;
+use crate::config::LogSettings;
+use crate::engine::error::EngineError;
+use crate::telemetry;
+
+pub use exit::{Exit, Interrupted, Invalid};
+pub use stopwatch::{ProcessClock, host};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong, \
+3 what was given is invalid (the problems are listed), 4 interrupted.";
 
 /// Makes Transformer models smaller and proves what that cost.
-///
-/// A model is a folder in the Hugging Face layout: config.json, tokenizer.json, *.safetensors.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "\
-Exit codes:
-  0  done
-  1  failed: the cause is on stderr
-  2  the command line can't be read
-  3  what was given is wrong: every problem is on stderr, with a pointer to it
-  4  interrupted
-
-Start here:
-  pare serve                                      the HTTP service, on http://127.0.0.1:8080
-  pare compress MODEL --recipe int8 --out small   the same engine, without a server
-  pare methods                                    what a recipe can be made of")]
+#[command(name = "pare", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
     command: Command,
+    /// How it is logged.
+    #[command(flatten)]
+    log: LogSettings,
 }
 
+/// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service: HTTP interface, dashboard and a worker.
+    ///
+    /// Without further settings it keeps everything under one state folder and runs a private Postgres there, so that
+    /// one command on a laptop is a whole service. With DATABASE_URL and STORE_URL any number of servers and workers
+    /// share one queue. The first line on standard output is `listening on http://ADDRESS`. SIGTERM and Ctrl-C end it
+    /// within 30 seconds; jobs that run are given back to the queue.
+    #[command(after_long_help = concat!("Example:\n  pare serve --listen 127.0.0.1:8080 --state-dir ./state\n\n",
+        "Exit codes: 0 ended on request, 1 failed, 2 the command line is wrong."))]
+    Serve(serve::Serve),
+    /// Run jobs of a shared queue, without an HTTP interface.
+    ///
+    /// It needs the database and the store of the servers whose jobs it runs. As many as you like may run, each with a
+    /// state folder of its own for scratch space. SIGTERM and Ctrl-C end it within 30 seconds; jobs that run are given
+    /// back to the queue.
+    #[command(after_long_help = concat!("Example:\n",
+        "  pare work --database-url postgres://pare@db/pare --store-url s3://models/pare --workers 2\n\n",
+        "Exit codes: 0 ended on request, 1 failed, 2 the command line is wrong."))]
+    Work(work::Work),
+    /// Bring a database's schema up to date.
+    ///
+    /// `serve` does this by itself when it starts. For those who let another account do it, before an upgrade.
+    #[command(after_long_help = concat!("Example:\n  pare migrate --database-url postgres://owner@db/pare\n\n",
+        "Exit codes: 0 up to date, 1 failed, 2 the command line is wrong."))]
+    Migrate(migrate::Migrate),
     Compress(compress::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
     Methods(methods::Args),
     Evaluate(evaluate::Args),
+    /// Run one job in this process; a worker starts it.
     #[command(hide = true)]
-    RunJob(run_job::Args),
+    RunJob(run_job::RunJob),
+    /// Become the private cluster's server; `serve` starts it.
+    #[command(hide = true)]
+    RunPostgres(run_postgres::RunPostgres),
 }
 
-/// Runs what the command line asks for.
-///
-/// # Errors
-///
-/// What failed, for `main` to show.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
-        Command::Compress(args) => compress::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Plan(args) => plan::run(&args),
-        Command::Methods(args) => methods::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
-        Command::RunJob(args) => run_job::run(&args),
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = telemetry::start(&cli.log) {
+        eprintln_error(&anyhow::Error::new(error).context(format!("--log '{}' can't be read", cli.log.log)));
+        return Exit::Usage.into();
+    }
+    let done = match &cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Work(work) => work.run(),
+        Command::Migrate(migrate) => migrate.run(),
+        Command::Compress(args) => compress::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Methods(args) => methods::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::RunJob(job) => job.run(),
+        Command::RunPostgres(postgres) => postgres.run(),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            eprintln_error(&error);
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// One line an error, with its causes; one line more for each problem of an invalid input.
+#[allow(clippy::print_stderr)] // this is what standard error is for
+fn eprintln_error(error: &anyhow::Error) {
+    eprintln!("pare: {error:#}");
+    let problems = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(Invalid(problems)), _) | (_, Some(EngineError::Invalid(problems))) => problems.as_slice(),
+        _ => &[],
+    };
+    if !problems.is_empty() {
+        for problem in problems {
+            eprintln!("  {problem}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_and_defaults_hold() {
+        let cli = Cli::parse_from(["pare", "serve", "--listen", ":0", "--workers", "0", "--log", "debug"]);
+        let Command::Serve(serve) = cli.command else { panic!("serve") };
+        assert_eq!(serve.http.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(serve.workers.workers, 0);
+        assert_eq!(cli.log.log, "debug");
+        assert!(Cli::try_parse_from(["pare", "serve", "--threads", "0"]).is_err());
     }
 }

@@ -1,11 +1,8 @@
 //! `pare plan`: what a recipe would do.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use super::OK;
-use super::local;
-use crate::engine::error::EngineError;
+use super::{Invalid, local};
 use crate::engine::model::inspect::inspect;
 use crate::engine::plan::{Available, Plan, resolve};
 
@@ -24,22 +21,16 @@ pub struct Args {
 }
 
 #[allow(clippy::print_stdout)] // the command's answer
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let planned = local::recipe(&args.recipe).and_then(|recipe| {
-        let (inspected, _) = inspect(&local::model(&args.model)?.files)?;
-        let plan = resolve(&recipe, &inspected.header, &Available::default()).map_err(EngineError::Invalid)?;
-        Ok((plan, inspected.header.size_bytes))
-    });
-    let (plan, before) = match planned {
-        Ok(planned) => planned,
-        Err(error) => return error.downcast::<EngineError>().map_or_else(Err, local::failed),
-    };
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let recipe = local::recipe(&args.recipe)?;
+    let (inspected, _) = inspect(&local::model(&args.model)?.files)?;
+    let plan = resolve(&recipe, &inspected.header, &Available::default()).map_err(Invalid)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
-        show(&plan, before);
+        show(&plan, inspected.header.size_bytes);
     }
-    Ok(ExitCode::from(OK))
+    Ok(())
 }
 
 #[allow(clippy::print_stdout)]

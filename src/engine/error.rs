@@ -8,7 +8,7 @@ use super::problem::{Code, Problem};
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// What was given is wrong; all of it at once.
-    #[error("{}", list(.0))]
+    #[error("what was given is invalid: {}", list(.0))]
     Invalid(Vec<Problem>),
     /// The observer asked to stop.
     #[error("stopped on request")]

@@ -1,0 +1,90 @@
+//! `pare run-job`: one job in a process of its own.
+//!
+//! The folder holds `input.json`; events go to standard output as JSON lines; `output.json` and the files under `out/`
+//! are what is left. It stops when it is asked to by SIGTERM, or when its standard input ends, as it does when the worker
+//! goes away. Model bytes are untrusted and are touched here alone: this process has no environment, no open files
+//! but its pipes, and no credentials.
+
+mod confine;
+mod observer;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{Interrupted, ProcessClock, host};
+use crate::engine::context::RunContext;
+use crate::engine::error::EngineError;
+use crate::engine::job::{Input, Output};
+use crate::engine::run;
+use observer::LineObserver;
+
+/// What a worker gives.
+#[derive(Debug, Args)]
+pub struct RunJob {
+    /// The worker's process id.
+    #[arg(long)]
+    parent: i32,
+    /// SHA-256 of this program, for the report.
+    #[arg(long)]
+    binary_sha256: Option<String>,
+    /// The job's folder.
+    folder: PathBuf,
+}
+
+impl RunJob {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        confine::die_with(self.parent)?;
+        let input: Input = read_input(&self.folder.join("input.json"))?;
+        confine::limit(input.memory_limit_bytes)?;
+        if input.device != "cpu" {
+            bail!("the device '{}' is not built in", input.device);
+        }
+        rayon::ThreadPoolBuilder::new().num_threads(input.threads).build_global().context("no threads")?;
+        let observer = LineObserver::start()?;
+        let clock = ProcessClock::default();
+        let ctx = RunContext {
+            observer: &observer,
+            stopwatch: &clock,
+            device: candle_core::Device::Cpu,
+            threads: input.threads,
+            scratch: self.folder.clone(),
+            host: host(self.binary_sha256.clone()),
+        };
+        let output = match run::run(&input, &ctx) {
+            Ok(output) => output,
+            Err(EngineError::Stopped) => return Err(Interrupted.into()),
+            Err(error) => failure(error)?,
+        };
+        write_output(&self.folder, &output)
+    }
+}
+
+/// What another try may mend ends this process, and the worker tries again; the rest is an answer.
+fn failure(error: EngineError) -> anyhow::Result<Output> {
+    let problems = error.problems();
+    let error = match error {
+        EngineError::Io { ref source, .. } if source.kind() != std::io::ErrorKind::StorageFull => {
+            return Err(error.into());
+        }
+        error => anyhow::Error::new(error),
+    };
+    super::eprintln_error(&error);
+    Ok(Output::Failed { problems })
+}
+
+fn read_input(path: &Path) -> anyhow::Result<Input> {
+    let text = fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a job's input", path.display()))
+}
+
+/// Whole or not at all: the worker may look while we are killed.
+fn write_output(folder: &Path, output: &Output) -> anyhow::Result<()> {
+    let new = folder.join("output.json.new");
+    let mut file = File::create(&new).context("output.json can't be written")?;
+    file.write_all(&serde_json::to_vec(output)?).context("output.json can't be written")?;
+    fs::rename(&new, folder.join("output.json")).context("output.json can't be written")
+}

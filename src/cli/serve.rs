@@ -1,0 +1,129 @@
+//! `pare serve`: HTTP interface, dashboard and workers in one process.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{State, prepare_tls};
+use super::stop;
+use super::work::{config, own_program, release_own, run_workers, sweep, worker_connections};
+use crate::config::{
+    Allowance, DatabaseSettings, HttpSettings, RetentionSettings, StateSettings, StoreSettings, WorkerSettings,
+};
+use crate::db::{self, Pool};
+use crate::http;
+use crate::postgres::{Cluster, ClusterConfig};
+use crate::store::Store;
+
+/// Connections for requests.
+const HTTP_CONNECTIONS: u32 = 16;
+
+/// The service's settings.
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub(super) http: HttpSettings,
+    #[command(flatten)]
+    pub(super) state: StateSettings,
+    #[command(flatten)]
+    pub(super) database: DatabaseSettings,
+    #[command(flatten)]
+    pub(super) store: StoreSettings,
+    #[command(flatten)]
+    pub(super) workers: WorkerSettings,
+    #[command(flatten)]
+    pub(super) retention: RetentionSettings,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        prepare_tls();
+        let address = self.http.listen.0;
+        if !address.ip().is_loopback() {
+            bail!(
+                "{address} can be reached from other machines, and there are no API keys yet that would keep them out: \
+                 listen on 127.0.0.1, and put a proxy that asks for credentials in front"
+            );
+        }
+        let allowance = self.workers.allowance()?;
+        let state = State::open(&self.state.folder()?)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let shutdown = stop::on_signal()?;
+            let cluster = match self.database.database_url {
+                Some(_) => None,
+                None => Some(self.start_cluster(&state).await?),
+            };
+            let url = match (&self.database.database_url, &cluster) {
+                (Some(url), _) => url.clone(),
+                (None, Some(cluster)) => cluster.url("pare"),
+                (None, None) => bail!("there is no database"),
+            };
+            let served = self.serve(&state, &allowance, &url, shutdown).await;
+            if let Some(cluster) = cluster {
+                cluster.stop().await.context("the private cluster did not stop")?;
+            }
+            served
+        })
+    }
+
+    async fn start_cluster(&self, state: &State) -> anyhow::Result<Cluster> {
+        let config = ClusterConfig {
+            state_dir: state.folder.clone(),
+            bin_dir: self.database.postgres_bin.clone(),
+            helper: own_program()?,
+        };
+        Cluster::start(config).await.context("the private database can't be started")
+    }
+
+    /// Serves until `shutdown`: first the intake ends, then the workers, then the connections.
+    async fn serve(
+        &self,
+        state: &State,
+        allowance: &Allowance,
+        url: &str,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let pool = db::connect(url, HTTP_CONNECTIONS).await.context("the database can't be opened")?;
+        db::migrate(&pool).await.context("the schema can't be brought up to date")?;
+        let store = Store::open(&self.store.config(&state.folder)?).await?;
+        release_own(&pool, state).await?;
+        sweep(&store).await;
+        // Heartbeats must get through whatever the requests do.
+        let worker_pool = db::connect(url, worker_connections(allowance)).await?;
+        let listener = TcpListener::bind(self.http.listen.0)
+            .await
+            .with_context(|| format!("{} can't be listened on", self.http.listen))?;
+        let mut out = std::io::stdout();
+        writeln!(out, "listening on http://{}", listener.local_addr()?).and_then(|()| out.flush())?;
+
+        let config = config(state, allowance, self.retention.retention_days)?;
+        let app = http::State::new(pool.clone(), store.clone(), http::Limits::default(), http::HostRule::Loopback);
+        // Whichever fails ends the other.
+        let ended = shutdown.clone();
+        let requests = async {
+            let done = http::serve(listener, app, ended.clone().cancelled_owned()).await;
+            ended.cancel();
+            done.context("the HTTP interface broke down")
+        };
+        let jobs = async {
+            let done = run_workers(worker_pool.clone(), store, config, shutdown.clone()).await;
+            if done.is_err() {
+                shutdown.cancel();
+            }
+            done
+        };
+        let (requests, jobs) = tokio::join!(requests, jobs);
+        close(&[pool, worker_pool]).await;
+        requests.and(jobs)
+    }
+}
+
+async fn close(pools: &[Pool]) {
+    for pool in pools {
+        pool.close().await;
+    }
+}

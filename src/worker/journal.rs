@@ -1,0 +1,68 @@
+//! Carries what a process says into the job's log and its next heartbeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::lease::Lease;
+use crate::db::Pool;
+use crate::db::jobs::append_event;
+use crate::engine::context::Event;
+
+/// Events that wait for the database at the most; a job that says more while the database is away is not heard.
+pub(super) const BACKLOG: usize = 1024;
+/// Notes of one attempt; more are not kept.
+const MOST_NOTES: usize = 1000;
+/// Characters of a note.
+const NOTE_CHARS: usize = 2000;
+/// Between two tries to write.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Writes down what comes until the process has no more to say.
+pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiver<Event>) {
+    let mut notes = 0;
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Progress { done, total, unit } => {
+                let unit: String = unit.chars().take(32).collect();
+                lease.tell(|status| status.progress = Some(json!({ "done": done, "total": total, "unit": unit })));
+            }
+            Event::Phase { phase } => {
+                let phase = json!(phase);
+                lease.tell(|status| {
+                    status.phase = phase.as_str().map(str::to_owned);
+                    status.progress = None;
+                });
+                write(&pool, &lease, "phase", &json!({ "phase": phase })).await;
+            }
+            Event::Note { message } => {
+                notes += 1;
+                let message: String = match notes {
+                    ..MOST_NOTES => message.chars().filter(|c| *c != '\0').take(NOTE_CHARS).collect(),
+                    MOST_NOTES => "there are more notes, which are not kept".to_owned(),
+                    _ => continue,
+                };
+                write(&pool, &lease, "note", &json!({ "message": message })).await;
+            }
+        }
+    }
+}
+
+/// Writes one line to the job's log, for as long as that may work.
+pub(super) async fn write(pool: &Pool, lease: &Lease, kind: &str, body: &Value) {
+    loop {
+        match append_event(pool, lease.id, lease.token, kind, body).await {
+            Ok(_) => return,
+            Err(error) if error.is_unavailable() => {
+                tokio::select! {
+                    () = lease.lost() => return,
+                    () = sleep(RETRY) => {}
+                }
+            }
+            Err(error) => return tracing::error!(job = %lease.id, kind, ?error, "a line of the job's log was lost"),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What any worker does from time to time. All of it can be repeated, and done by several at once.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::ending::chain;
+use super::hints::with_jitter;
+use super::{Context, collect, scratch};
+use crate::db;
+use crate::db::jobs::reap;
+use crate::db::workers::{self, Beat};
+
+/// Between two collections of what nobody needs any more.
+const COLLECT_EVERY: Duration = Duration::from_hours(1);
+/// How long a round may take: a database that does not answer must not end maintenance for good.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Does maintenance for as long as the worker lives.
+pub(super) async fn keep(context: Context) {
+    let mut collected: Option<Instant> = None;
+    loop {
+        match tokio::time::timeout(PATIENCE, round(&context)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %chain(&error), "maintenance failed; trying again"),
+            Err(_) => tracing::warn!("maintenance took too long; trying again"),
+        }
+        if collected.is_none_or(|at| at.elapsed() >= COLLECT_EVERY) {
+            collected = Some(Instant::now());
+            collect::all(&context).await;
+        }
+        sleep(with_jitter(context.config.timing.maintain)).await;
+    }
+}
+
+async fn round(context: &Context) -> db::Result<()> {
+    beat(context).await?;
+    let changed = reap(&context.pool).await?;
+    if changed > 0 {
+        tracing::info!(jobs = changed, "took back or ended jobs whose time was up");
+    }
+    Ok(())
+}
+
+async fn beat(context: &Context) -> db::Result<()> {
+    let config = &context.config;
+    for id in context.workers.iter().copied() {
+        let beat = Beat {
+            id,
+            host_id: config.host_id,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            memory_bytes: config.memory_bytes,
+            disk_bytes: scratch::free_bytes(&config.scratch).unwrap_or(0),
+            devices: vec![config.device.clone()],
+            capabilities: json!({ "threads": config.threads }),
+        };
+        workers::beat(&context.pool, &beat).await?;
+    }
+    Ok(())
+}
+
+/// Says that the workers have gone.
+pub(super) async fn leave(context: &Context) {
+    for id in context.workers.iter().copied() {
+        if let Err(error) = workers::leave(&context.pool, id).await {
+            tracing::warn!(error = %chain(&error), "a worker's leave could not be noted");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Lays out a job's folder: its files, and `input.json`.
+
+use std::path::Path;
+
+use super::ending::Refusal;
+use super::{Config, Context};
+use crate::db::datasets::Dataset;
+use crate::db::jobs::{Job, JobKind};
+use crate::db::{self, FileRow, UploadState};
+use crate::engine::job::{Datasets, Input, InputFile, Source, Task};
+use crate::engine::model::ModelHeader;
+use crate::engine::plan::{self, Available, Plan};
+use crate::engine::problem::{Code, Problem};
+use crate::engine::recipe::{Evaluate, Recipe, preset};
+use crate::id::{DatasetId, ModelId};
+use crate::store::Digest;
+
+/// Fetches what a job works on into `folder` and writes `input.json` there.
+///
+/// # Errors
+///
+/// [`Refusal`]: the job can't be done as it is, or not now.
+pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<(), Refusal> {
+    tokio::fs::create_dir_all(folder.join("in")).await.map_err(Refusal::disk)?;
+    let mut fetch = Fetch { context, job, folder, count: 0 };
+    let task = match job.kind {
+        JobKind::Validate => fetch.validate().await?,
+        JobKind::Compress => fetch.compress().await?,
+        JobKind::Evaluate => fetch.evaluate().await?,
+        JobKind::Export | JobKind::Sensitivity => {
+            let detail = format!("jobs of kind '{}' are not built yet", job.kind);
+            return Err(Refusal::problem(Code::NotYetSupported, detail));
+        }
+    };
+    let Config { threads, memory_bytes, device, .. } = &*context.config;
+    let input = Input { task, threads: *threads, device: device.clone(), memory_limit_bytes: Some(*memory_bytes) };
+    let text = serde_json::to_vec(&input).map_err(Refusal::internal)?;
+    tokio::fs::write(folder.join("input.json"), text).await.map_err(Refusal::disk)
+}
+
+struct Fetch<'a> {
+    context: &'a Context,
+    job: &'a Job,
+    folder: &'a Path,
+    /// Files so far: their names are numbers, never what their owners call them.
+    count: usize,
+}
+
+impl Fetch<'_> {
+    async fn validate(&mut self) -> Result<Task, Refusal> {
+        match (self.job.model_id, self.job.dataset_id) {
+            (Some(id), None) => Ok(Task::ValidateModel { model: self.model_files(id).await? }),
+            (None, Some(id)) => Ok(Task::ValidateDataset { dataset: self.dataset_files(id).await? }),
+            _ => Err(Refusal::problem(Code::Internal, "the job names nothing to check")),
+        }
+    }
+
+    async fn compress(&mut self) -> Result<Task, Refusal> {
+        let recipe = self.recipe()?;
+        let header = self.header(self.model_id()?).await?;
+        let (datasets, available) = self.datasets().await?;
+        let plan = match &self.job.plan {
+            Some(plan) => plan.clone(),
+            None => resolve(recipe.clone(), header, available).await?,
+        };
+        let model = self.model_files(self.model_id()?).await?;
+        Ok(Task::Compress { model, recipe, plan: Some(plan), datasets })
+    }
+
+    async fn evaluate(&mut self) -> Result<Task, Refusal> {
+        let evaluate = match &self.job.evaluate {
+            Some(value) => Evaluate::parse(value).map_err(Refusal::Problems)?,
+            None => Evaluate::default(),
+        };
+        let model_id = self.model_id()?;
+        self.header(model_id).await?;
+        let model = self.model_files(model_id).await?;
+        let reference = match self.job.reference_model_id {
+            Some(id) => {
+                self.header(id).await?;
+                Some(self.model_files(id).await?)
+            }
+            None => None,
+        };
+        let (datasets, _) = self.datasets().await?;
+        Ok(Task::Evaluate { model, reference, evaluate, datasets })
+    }
+
+    fn model_id(&self) -> Result<ModelId, Refusal> {
+        self.job.model_id.ok_or_else(|| Refusal::problem(Code::Internal, "the job names no model"))
+    }
+
+    fn recipe(&self) -> Result<Recipe, Refusal> {
+        match (&self.job.recipe, &self.job.recipe_name) {
+            (Some(value), _) => Recipe::parse(value).map_err(Refusal::Problems),
+            (None, Some(name)) => {
+                let mut recipe = preset(name).map(|preset| preset.recipe.clone()).ok_or_else(|| {
+                    Refusal::problem(Code::UnknownRecipe, format!("there is no recipe '{name}' any more"))
+                })?;
+                if let Some(value) = &self.job.evaluate {
+                    recipe.evaluate = Evaluate::parse(value).map_err(Refusal::Problems)?;
+                }
+                Ok(recipe)
+            }
+            (None, None) => Err(Refusal::problem(Code::Internal, "the job names no recipe")),
+        }
+    }
+
+    /// A ready model's header. Jobs are claimed only once their inputs are ready, so anything else is news.
+    async fn header(&self, id: ModelId) -> Result<ModelHeader, Refusal> {
+        let model = db::models::find(&self.context.pool, self.job.tenant_id, id).await?;
+        let model = model.ok_or_else(|| gone(Code::ModelInvalid, "model", &id.to_string()))?;
+        match (model.state, model.header) {
+            (UploadState::Ready, Some(header)) => Ok(header),
+            _ => Err(invalid(Code::ModelInvalid, "model", &id.to_string(), &model.errors)),
+        }
+    }
+
+    async fn ready_dataset(&self, id: DatasetId) -> Result<Dataset, Refusal> {
+        let dataset = db::datasets::find(&self.context.pool, self.job.tenant_id, id).await?;
+        let dataset = dataset.ok_or_else(|| gone(Code::DatasetInvalid, "dataset", &id.to_string()))?;
+        match dataset.state {
+            UploadState::Ready => Ok(dataset),
+            _ => Err(invalid(Code::DatasetInvalid, "dataset", &id.to_string(), &dataset.errors)),
+        }
+    }
+
+    async fn datasets(&mut self) -> Result<(Datasets, Available), Refusal> {
+        let job = self.job;
+        let (calibration, calibration_rows, _) = self.dataset(job.calibration_dataset_id).await?;
+        let (training, training_rows, _) = self.dataset(job.training_dataset_id).await?;
+        let (validation, validation_rows, _) = self.dataset(job.validation_dataset_id).await?;
+        let (evaluation, evaluation_rows, evaluation_has_labels) = self.dataset(job.evaluation_dataset_id).await?;
+        let available =
+            Available { calibration_rows, training_rows, validation_rows, evaluation_rows, evaluation_has_labels };
+        Ok((Datasets { calibration, training, validation, evaluation }, available))
+    }
+
+    /// Files, rows, and whether these have labels.
+    async fn dataset(&mut self, id: Option<DatasetId>) -> Result<(Option<Source>, Option<u64>, bool), Refusal> {
+        let Some(id) = id else { return Ok((None, None, false)) };
+        let summary = self.ready_dataset(id).await?.summary;
+        let source = self.dataset_files(id).await?;
+        let has_labels = summary.as_ref().is_some_and(|summary| !summary.labels.is_empty());
+        Ok((Some(source), summary.map(|summary| summary.rows), has_labels))
+    }
+
+    async fn model_files(&mut self, id: ModelId) -> Result<Source, Refusal> {
+        let files = db::models::files(&self.context.pool, id).await?;
+        self.fetch(id.to_string(), files).await
+    }
+
+    async fn dataset_files(&mut self, id: DatasetId) -> Result<Source, Refusal> {
+        let files = db::datasets::files(&self.context.pool, id).await?;
+        self.fetch(id.to_string(), files).await
+    }
+
+    async fn fetch(&mut self, name: String, rows: Vec<FileRow>) -> Result<Source, Refusal> {
+        let mut files = Vec::with_capacity(rows.len());
+        for row in rows {
+            let location = self.folder.join("in").join(self.count.to_string());
+            self.count += 1;
+            let digest: Digest = row.sha256.parse().map_err(Refusal::internal)?;
+            // Left by a try that was cut short.
+            let _ = tokio::fs::remove_file(&location).await;
+            self.context.store.fetch(&digest, &location).await?;
+            files.push(InputFile { path: row.path, location, size_bytes: row.size_bytes, sha256: Some(row.sha256) });
+        }
+        Ok(Source { name, files })
+    }
+}
+
+/// Plans where it may take its time: a large model has many sites.
+async fn resolve(recipe: Recipe, header: ModelHeader, available: Available) -> Result<Plan, Refusal> {
+    let resolved = tokio::task::spawn_blocking(move || plan::resolve(&recipe, &header, &available));
+    resolved.await.map_err(Refusal::internal)?.map_err(Refusal::Problems)
+}
+
+fn gone(code: Code, what: &str, id: &str) -> Refusal {
+    Refusal::problem(code, format!("the {what} {id} was deleted"))
+}
+
+fn invalid(code: Code, what: &str, id: &str, errors: &[Problem]) -> Refusal {
+    let why = errors.first().map_or_else(|| "it was not checked".to_owned(), ToString::to_string);
+    Refusal::problem(code, format!("the {what} {id} is not valid: {why}"))
+}
