@@ -19,7 +19,7 @@ Examples:
   pare compress my-model --recipe int8 --out my-model-int8
   pare compress my-model --recipe int4 --eval test.jsonl --max-seq-length 96 --out small
   pare compress my-model --recipe my-recipe.json --calibration text.txt --out small --json")]
-pub struct Args {
+pub(super) struct Args {
     /// The model's folder: config.json, tokenizer.json, *.safetensors.
     model: PathBuf,
     /// A preset's name (`pare methods` lists them) or a JSON file with a recipe.

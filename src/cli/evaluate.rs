@@ -20,7 +20,7 @@ use crate::engine::run::{Evaluated, evaluate_files};
 Examples:
   pare evaluate my-model --eval test.jsonl
   pare evaluate small --reference my-model --eval test.jsonl --max-seq-length 96 --json")]
-pub struct Args {
+pub(super) struct Args {
     /// The model's folder.
     model: PathBuf,
     /// Rows to measure on, {"text", "label"} a line.

@@ -10,7 +10,7 @@ use crate::engine::model::ModelHeader;
 /// Check a model and show what is in it: family, sites, their forms and bytes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pare inspect my-model")]
-pub struct Args {
+pub(super) struct Args {
     /// The model's folder.
     model: PathBuf,
     /// Print everything as JSON.

@@ -9,7 +9,7 @@ use crate::engine::recipe::presets;
 /// List methods with their parameters, and presets.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pare methods\n  pare methods --markdown   the README's table\n  pare methods --json       parameters as JSON Schema")]
-pub struct Args {
+pub(super) struct Args {
     /// Print methods with the JSON Schema of their parameters.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,

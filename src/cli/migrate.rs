@@ -7,7 +7,7 @@ use crate::db;
 
 /// Which database.
 #[derive(Args)]
-pub struct Migrate {
+pub(super) struct Migrate {
     /// The database: postgres://user@host/name.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: String,

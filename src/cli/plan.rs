@@ -9,7 +9,7 @@ use crate::engine::plan::{Available, Plan, resolve};
 /// Show what a recipe would do to a model, to the byte, without running it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pare plan my-model --recipe int4")]
-pub struct Args {
+pub(super) struct Args {
     /// The model's folder.
     model: PathBuf,
     /// A preset's name or a JSON file with a recipe.

@@ -8,7 +8,7 @@ use crate::postgres;
 
 /// What the cluster's supervisor gives.
 #[derive(Debug, Args)]
-pub struct RunPostgres {
+pub(super) struct RunPostgres {
     /// The supervisor's process id.
     #[arg(long)]
     parent: i32,

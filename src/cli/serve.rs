@@ -23,7 +23,7 @@ const HTTP_CONNECTIONS: u32 = 16;
 
 /// The service's settings.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     pub(super) http: HttpSettings,
     #[command(flatten)]

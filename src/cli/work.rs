@@ -23,7 +23,7 @@ const WORKERS_END: Duration = Duration::from_secs(20);
 
 /// What it shares, and what a job may use.
 #[derive(Debug, Args)]
-pub struct Work {
+pub(super) struct Work {
     #[command(flatten)]
     pub(super) database: DatabaseSettings,
     #[command(flatten)]

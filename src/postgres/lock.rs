@@ -22,7 +22,7 @@ impl StateLock {
     /// [`Error::Locked`] where another process holds it.
     pub fn take(state_dir: &Path) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(Error::io(state_dir, "made"))?;
-        let path = state_dir.join("lock");
+        let path = state_dir.join("cluster.lock");
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

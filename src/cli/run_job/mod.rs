@@ -24,7 +24,7 @@ use observer::LineObserver;
 
 /// What a worker gives.
 #[derive(Debug, Args)]
-pub struct RunJob {
+pub(super) struct RunJob {
     /// The worker's process id.
     #[arg(long)]
     parent: i32,
