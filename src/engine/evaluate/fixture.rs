@@ -9,8 +9,8 @@ use super::Scores;
 /// Logits and labels of the first 512 test rows of `minilm-sections`, and how many classes it has. `None`, saying so,
 /// where the fixtures are absent.
 pub(super) fn minilm() -> Option<(Scores, Vec<usize>, usize)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/fixtures/minilm-sections/expected_logits.safetensors");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/minilm-sections/expected_logits.safetensors");
     let Ok(bytes) = std::fs::read(&path) else {
         println!("skipped: {} is absent", path.display());
         return None;

@@ -54,16 +54,97 @@ pub fn compare(before: Option<&Accounting>, after: &Accounting) -> BTreeMap<Cate
 }
 
 fn category_of(tensor: &TensorInfo, sites: &BTreeMap<&str, Category>) -> Category {
-    let (module, last) = tensor.name.rsplit_once('.').unwrap_or(("", &tensor.name));
+    let last = tensor.name.rsplit('.').next().unwrap_or(&tensor.name);
     if last.contains("scale") || last.contains("zero_point") {
         return Category::ScalesAndZeros;
     }
     if last.ends_with("_shape") || last.ends_with("_idx") {
         return Category::Metadata;
     }
-    if let Some(category) = tensor.site.as_deref().and_then(|site| sites.get(site)) {
-        return *category;
+    match tensor.site.as_deref().and_then(|site| sites.get(site)) {
+        Some(category) => *category,
+        None if tensor.name.to_ascii_lowercase().contains("norm") => Category::Norms,
+        None => Category::Metadata,
     }
-    let module = module.rsplit('.').next().unwrap_or(module).to_ascii_lowercase();
-    if module.contains("norm") || module.starts_with("ln_") { Category::Norms } else { Category::Metadata }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::{Dtype, Layout, SiteHeader, SiteRole, SiteSpec, Support};
+
+    fn tensor(name: &str, site: Option<&str>, bytes: u64) -> TensorInfo {
+        let (dtype, shape) = (Dtype::U8, vec![bytes as usize]);
+        TensorInfo {
+            name: name.into(),
+            dtype,
+            shape,
+            bytes,
+            file: "model.safetensors".into(),
+            site: site.map(Into::into),
+        }
+    }
+
+    fn header() -> ModelHeader {
+        let site = |name: &str, category| SiteHeader {
+            spec: SiteSpec {
+                site: name.into(),
+                role: SiteRole::Linear,
+                category,
+                module: name.into(),
+                out: 2,
+                r#in: 2,
+                bias: true,
+            },
+            layout: Layout::Dense { out: 2, r#in: 2, dtype: Dtype::F16 },
+        };
+        ModelHeader {
+            support: Support::Full,
+            family: None,
+            architecture: None,
+            spec: None,
+            tensors: vec![
+                tensor("q.weight_packed", Some("q"), 100),
+                tensor("q.weight_scale", Some("q"), 10),
+                tensor("q.weight_zero_point", Some("q"), 5),
+                tensor("q.weight_shape", Some("q"), 16),
+                tensor("q.bias", Some("q"), 7),
+                tensor("head.weight", Some("head"), 50),
+                tensor("encoder.LayerNorm.weight", None, 3),
+                tensor("embeddings.position_ids", None, 9),
+            ],
+            sites: vec![site("q", Category::Attention), site("head", Category::Head)],
+            parameters: 0,
+            dtype: Dtype::F16,
+            size_bytes: 1_000,
+            files: vec![],
+            has_tokenizer: false,
+        }
+    }
+
+    #[test]
+    fn every_byte_is_somewhere_and_only_once() {
+        let accounting = account(&header());
+        let expected = BTreeMap::from([
+            (Category::Embedding, 0),
+            (Category::Attention, 107),
+            (Category::Mlp, 0),
+            (Category::Norms, 3),
+            (Category::Head, 50),
+            (Category::ScalesAndZeros, 15),
+            (Category::Metadata, 16 + 9 + 800),
+        ]);
+        assert_eq!(accounting.by_category, expected);
+        assert_eq!(accounting.by_category.values().sum::<u64>(), 1_000);
+        assert_eq!(accounting.by_site, BTreeMap::from([("q".into(), 138), ("head".into(), 50)]));
+    }
+
+    #[test]
+    fn both_sides_stand_beside_each_other() {
+        let accounting = account(&header());
+        let alone = compare(None, &accounting);
+        assert_eq!(alone.len(), CATEGORIES.len());
+        assert_eq!(alone[&Category::Head], Bytes { before: None, after: 50 });
+        assert_eq!(compare(Some(&accounting), &accounting)[&Category::Head], Bytes { before: Some(50), after: 50 });
+    }
 }

@@ -3,6 +3,9 @@
 use super::check::{ReportError, nulls};
 use super::{Report, SiteReport};
 
+/// Why there is nothing on the side of the original.
+const ALONE: &str = "the model was measured on its own: no reference was given";
+
 impl Report {
     /// Adds the reasons that follow from the report itself: settings that are not set, sites that have no rank or no
     /// heads, measures of the other kind of model, a model that was measured on its own. Reasons that are already there
@@ -51,11 +54,11 @@ impl Report {
             | ["result", "before"]
                 if self.result.before.is_none() =>
             {
-                "the model was measured on its own: no reference was given"
+                ALONE
             }
             ["result", "sites", number, key] => {
                 let site = self.result.sites.get(number.parse::<usize>().ok()?)?;
-                return site_reason(site, key, self.result.before.is_none());
+                return self.site_reason(site, key);
             }
             [.., "fidelity", "kl", "floor"] => "the original was scored once, so it was not compared with itself",
             [.., "fidelity", "kl" | "top1_agreement"] => "an embedding model has vectors, not answers to choose among",
@@ -68,18 +71,23 @@ impl Report {
         Some(reason.to_owned())
     }
 
+    fn site_reason(&self, site: &SiteReport, key: &str) -> Option<String> {
+        let reason = match key {
+            "rank" => return Some(format!("a {} map has no factors, so it has no chosen rank", site.form)),
+            "heads" => "heads are counted at attention sites, where the family is known",
+            "before_bytes" if self.result.before.is_some() => "the original has no such site",
+            "before_bytes" => ALONE,
+            "sqnr_db" if site.relative_error == Some(0.0) => "there is no error: the ratio is infinite",
+            "relative_error" | "sqnr_db" if self.result.before.is_none() => "there is no original to compare with",
+            "relative_error" | "sqnr_db" if self.recipe.is_none() => {
+                "a model was measured as it is: its weights were not compared site by site"
+            }
+            _ => return None,
+        };
+        Some(reason.to_owned())
+    }
+
     fn is_embedding(&self) -> bool {
         self.model.task.as_deref() == Some("embedding")
-    }
-}
-
-fn site_reason(site: &SiteReport, key: &str, alone: bool) -> Option<String> {
-    match key {
-        "rank" => Some(format!("a {} map has no factors, so no rank was chosen", site.form)),
-        "heads" => Some("not counted in heads".to_owned()),
-        "before_bytes" if alone => Some("the model was measured on its own: no reference was given".to_owned()),
-        "sqnr_db" if site.relative_error == Some(0.0) => Some("there is no error: the ratio is infinite".to_owned()),
-        "relative_error" | "sqnr_db" if alone => Some("there is no original to compare the weights with".to_owned()),
-        _ => None,
     }
 }
