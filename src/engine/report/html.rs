@@ -1,9 +1,85 @@
-//! The report as a page.
+//! The report as one page that stands on its own: no script, no font, no picture from elsewhere.
+//!
+//! It is drawn from the JSON, not from [`super::Report`], so that reports of other versions and damaged ones still make
+//! a page: what is missing, `null` or of another type reads as not measured. All text is escaped.
+
+mod bytes;
+mod cost;
+mod files;
+mod format;
+mod plot;
+mod provenance;
+mod read;
+mod scale;
+mod sites;
+mod speed;
+mod stages;
+mod unmeasured;
+mod verdict;
 
 use serde_json::Value;
 
-/// The page.
+use format::escape;
+use read::Doc;
+
+/// What stands in the page's `<style>`.
+pub const STYLE: &str = include_str!("html/style.css");
+
+/// SHA-256 of [`STYLE`] for a `Content-Security-Policy` header: `style-src 'sha256-…'`.
+pub const STYLE_SHA256_BASE64: &str = "zRdQZs26Vxi6oZ6mgOlmE2kdfAs53jMwxpOHHlBti7s=";
+
+/// The page of a report. Any JSON makes a page; a foreign one makes a page that says that nothing was measured.
+///
+/// Linear in the size of the report.
 pub fn page(report: &Value) -> String {
-    let _ = report;
-    String::new()
+    let doc = Doc::new(report);
+    let model = doc.text("/model/name").unwrap_or("unnamed model");
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
+         'sha256-{STYLE_SHA256_BASE64}'; base-uri 'none'; form-action 'none'\">\n\
+         <title>{} · pare report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(model)
+    );
+    for part in [
+        verdict::section,
+        plot::section,
+        cost::section,
+        stages::section,
+        bytes::section,
+        sites::section,
+        speed::section,
+        files::section,
+        provenance::section,
+        unmeasured::section,
+    ] {
+        page.push_str(&part(&doc));
+    }
+    page.push_str("</main>\n</body>\n</html>\n");
+    page
 }
+
+/// A section with a heading and a line that says what it shows.
+fn titled(id: &str, title: &str, lead: &str, body: &str) -> String {
+    format!("<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"lead\">{lead}</p>\n{body}</section>\n")
+}
+
+/// A table that scrolls sideways where the page is too narrow. `head` and `rows` are cells with their tags.
+fn table(label: &str, head: &str, rows: &str) -> String {
+    format!(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table>\n<thead><tr>{head}</tr>\
+         </thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
+    )
+}
+
+/// Names and values, one beside the other. Values are HTML.
+fn facts(rows: &[(&str, String)]) -> String {
+    let rows: String =
+        rows.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>\n")).collect();
+    format!("<dl class=\"facts\">\n{rows}</dl>\n")
+}
+
+#[cfg(test)]
+mod tests;

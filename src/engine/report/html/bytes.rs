@@ -1,0 +1,142 @@
+//! Where the bytes of the weight files are, before and after.
+
+use super::format::{bytes, bytes_change, escape, fixed, name, short_bytes};
+use super::read::{Doc, segment};
+use super::{table, titled};
+
+const WIDTH: f64 = 920.0;
+const LEFT: f64 = 76.0;
+const ROW: f64 = 44.0;
+
+/// A category's bytes.
+struct Part<'a> {
+    category: &'a str,
+    before: Option<u64>,
+    after: u64,
+}
+
+pub(super) fn section(doc: &Doc<'_>) -> String {
+    let base = "/result/bytes_by_category";
+    let parts: Vec<Part<'_>> = doc
+        .keys(base)
+        .into_iter()
+        .map(|category| Part {
+            category,
+            before: doc.whole(&format!("{base}/{}/before", segment(category))),
+            after: doc.whole(&format!("{base}/{}/after", segment(category))).unwrap_or(0),
+        })
+        .collect();
+    if parts.is_empty() {
+        return titled("bytes", "Where the bytes went", "The report does not account for them.", "");
+    }
+    let lead = "Every byte of the weight files, both bars to one scale.";
+    titled("bytes", "Where the bytes went", lead, &format!("{}{}", bars(&parts), sums(doc, &parts)))
+}
+
+fn total(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> u64) -> u64 {
+    parts.iter().map(of).fold(0, u64::saturating_add)
+}
+
+fn bars(parts: &[Part<'_>]) -> String {
+    let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
+    let scale = (WIDTH - LEFT - 76.0) / before.max(after).max(1) as f64;
+    let mut rows = String::new();
+    let mut height = 0.0;
+    if before > 0 {
+        rows.push_str(&bar(parts, "before", |part| part.before.unwrap_or(0), scale, height));
+        height += ROW;
+    }
+    rows.push_str(&bar(parts, "after", |part| part.after, scale, height));
+    height += ROW;
+    format!(
+        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Bytes by category before and after: \
+         the table below has the numbers\">\n{rows}</svg></figure>\n"
+    )
+}
+
+fn bar(parts: &[Part<'_>], label: &str, of: impl Fn(&Part<'_>) -> u64, scale: f64, top: f64) -> String {
+    let mut bar = format!(
+        "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>\n",
+        LEFT - 12.0,
+        top + 21.0
+    );
+    let mut left = LEFT;
+    for part in parts {
+        let width = of(part) as f64 * scale;
+        if width > 0.05 {
+            bar.push_str(&format!(
+                "<rect class=\"{}\" x=\"{left:.2}\" y=\"{:.1}\" width=\"{width:.2}\" height=\"28\"><title>{} {label}: \
+                 {}</title></rect>\n",
+                class(part.category),
+                top + 2.0,
+                name(part.category),
+                short_bytes(of(part) as f64)
+            ));
+        }
+        left += width;
+    }
+    let all = short_bytes(total(parts, of) as f64);
+    bar + &format!("<text class=\"tick strong\" x=\"{:.1}\" y=\"{:.1}\">{all}</text>\n", left + 10.0, top + 21.0)
+}
+
+/// The colour of a category; names that are not ours share one.
+fn class(category: &str) -> &'static str {
+    match category {
+        "embedding" => "c-embedding",
+        "attention" => "c-attention",
+        "mlp" => "c-mlp",
+        "norms" => "c-norms",
+        "head" => "c-head",
+        "scales_and_zeros" => "c-scales",
+        _ => "c-metadata",
+    }
+}
+
+fn sums(doc: &Doc<'_>, parts: &[Part<'_>]) -> String {
+    let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
+    let known = parts.iter().any(|part| part.before.is_some());
+    let mut rows: String = parts.iter().map(|part| row(doc, part, after)).collect();
+    let cells = if known {
+        format!("<td>{}</td><td>{}</td><td>{}</td>", bytes(before as f64), bytes(after as f64), {
+            bytes_change(after as f64 - before as f64)
+        })
+    } else {
+        format!("<td></td><td>{}</td><td></td>", bytes(after as f64))
+    };
+    rows.push_str(&format!("<tr class=\"total\"><th scope=\"row\">Weight files</th>{cells}<td>100%</td></tr>\n"));
+    let head = "<th scope=\"col\">Category</th><th scope=\"col\">Before</th><th scope=\"col\">After</th>\
+                <th scope=\"col\">Change</th><th scope=\"col\">Share of the result</th>";
+    table("Bytes by category", head, &rows) + &mismatch(doc, before, after)
+}
+
+fn row(doc: &Doc<'_>, part: &Part<'_>, all: u64) -> String {
+    let pointer = format!("/result/bytes_by_category/{}/before", segment(part.category));
+    let change = part.before.map(|before| part.after as f64 - before as f64);
+    format!(
+        "<tr><th scope=\"row\"><svg class=\"swatch\" viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"{}\" \
+         width=\"10\" height=\"10\"/></svg>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}%</td></tr>\n",
+        class(part.category),
+        name(part.category),
+        doc.or_dash(part.before, &pointer, |before| bytes(before as f64)),
+        bytes(part.after as f64),
+        doc.or_dash(change, &pointer, bytes_change),
+        fixed(100.0 * part.after as f64 / all.max(1) as f64, 1),
+    )
+}
+
+/// Says so where the table is not the files.
+fn mismatch(doc: &Doc<'_>, before: u64, after: u64) -> String {
+    let mut wrong = Vec::new();
+    for (side, sum) in [("before", before), ("after", after)] {
+        if let Some(size) = doc.whole(&format!("/result/{side}/size_bytes")).filter(|size| *size != sum) {
+            wrong.push(format!("{side} they sum to {sum} bytes, the weight files to {size}"));
+        }
+    }
+    if wrong.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<p class=\"notice bad\"><strong>The categories are not the files:</strong> {}.</p>\n",
+        escape(&wrong.join("; "))
+    )
+}

@@ -1,0 +1,118 @@
+//! What it cost: task quality with its paired change, and fidelity to the original.
+
+use super::format::{escape, fixed, grouped, name, percent, points, small};
+use super::read::{Doc, segment};
+use super::{facts, table, titled};
+
+pub(super) fn section(doc: &Doc<'_>) -> String {
+    let lead = "Original and result answered the same rows in one process. The interval is that of the difference.";
+    titled("cost", "What it cost", lead, &format!("{}{}", quality(doc), fidelity(doc)))
+}
+
+fn quality(doc: &Doc<'_>) -> String {
+    let metrics = doc.keys("/result/after/quality");
+    if metrics.is_empty() {
+        let reason = doc.reason("/result/after/quality").unwrap_or("the report gives no reason");
+        return format!(
+            "<p class=\"missing\"><strong>Task quality was not measured:</strong> {}.</p>\n",
+            escape(reason)
+        );
+    }
+    let rows: String = metrics.into_iter().map(|metric| quality_row(doc, metric)).collect();
+    let head = "<th scope=\"col\">Metric</th><th scope=\"col\">Original</th><th scope=\"col\">Result</th>\
+                <th scope=\"col\">Change, points</th><th scope=\"col\">95% interval</th><th scope=\"col\">p</th>\
+                <th scope=\"col\" class=\"text\">Test</th><th scope=\"col\">Rows</th>\
+                <th scope=\"col\" title=\"The difference that rows like these show four times in five\">Detectable \
+                from</th>";
+    table("Task quality", head, &rows)
+}
+
+fn quality_row(doc: &Doc<'_>, metric: &str) -> String {
+    let key = segment(metric);
+    let change = |end: &str| format!("/result/after/quality_change/{key}/{end}");
+    let interval = doc.number(&change("low")).zip(doc.number(&change("high")));
+    let test = match doc.text(&change("test")) {
+        Some("mcnemar_exact") => mcnemar(doc, &key),
+        Some("paired_bootstrap") => "paired bootstrap".to_owned(),
+        _ => doc.show_text(&change("test")),
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{test}</td>\
+         <td>{}</td><td>{}</td></tr>\n",
+        name(metric),
+        doc.show(&format!("/result/before/quality/{key}/value"), percent),
+        doc.show(&format!("/result/after/quality/{key}/value"), percent),
+        doc.show(&change("value"), points),
+        doc.or_dash(interval, &change("low"), |(low, high)| format!("{} to {}", points(low), points(high))),
+        doc.show(&change("p_value"), small),
+        doc.or_dash(doc.whole(&format!("/result/after/quality/{key}/n")), &change("n"), grouped),
+        doc.show(&change("smallest_detectable_difference"), |x| format!("±{}", fixed(100.0 * x, 2))),
+    )
+}
+
+/// The test and the rows that it counts.
+fn mcnemar(doc: &Doc<'_>, key: &str) -> String {
+    let count = |which: &str| doc.whole(&format!("/result/after/quality_change/{key}/discordant/{which}"));
+    match (count("original_only"), count("result_only")) {
+        (Some(b), Some(c)) => format!(
+            "<span title=\"{} rows only the original got right, {} only the result\">McNemar, exact ({b} : {c})</span>",
+            grouped(b),
+            grouped(c)
+        ),
+        _ => "McNemar, exact".to_owned(),
+    }
+}
+
+fn fidelity(doc: &Doc<'_>) -> String {
+    let base = "/result/after/fidelity";
+    if doc.get(base).is_none() {
+        let reason = doc.reason(base).unwrap_or("the report gives no reason");
+        return format!("<p class=\"missing\"><strong>Fidelity was not measured:</strong> {}.</p>\n", escape(reason));
+    }
+    let at = |key: &str| format!("{base}/{key}");
+    let on = match doc.text(&at("measured_on")) {
+        Some("evaluation") => "the evaluation rows".to_owned(),
+        Some("held_out_calibration") => "held-out calibration rows".to_owned(),
+        Some("vocabulary") => "text drawn from the model’s own vocabulary".to_owned(),
+        _ => doc.show_text(&at("measured_on")),
+    };
+    let interval = doc.number(&at("top1_agreement/low")).zip(doc.number(&at("top1_agreement/high")));
+    let agreement = doc.show(&at("top1_agreement/value"), |value| match interval {
+        Some((low, high)) => {
+            format!(
+                "{} <span class=\"muted\">95% interval {} to {}</span>",
+                percent(value),
+                percent(low),
+                percent(high)
+            )
+        }
+        None => percent(value),
+    });
+    let rows = doc.or_dash(doc.whole(&at("n")), &at("n"), grouped);
+    let nats = |key: &str| doc.show(&at(key), small);
+    format!(
+        "<h3>Fidelity to the original</h3>\n{}{}",
+        facts(&[
+            ("Measured on", format!("{rows} rows: {on}")),
+            ("Same answer", agreement),
+            ("Cosine", doc.show(&at("cosine"), |x| fixed(x, 5))),
+            ("Similarities, Spearman", doc.show(&at("similarity_spearman"), |x| fixed(x, 5))),
+        ]),
+        table(
+            "Divergence of the outputs",
+            "<th scope=\"col\">KL divergence, nats</th><th scope=\"col\">Mean</th><th scope=\"col\">Median</th>\
+             <th scope=\"col\">95%</th><th scope=\"col\">99%</th><th scope=\"col\">Largest</th>\
+             <th scope=\"col\" title=\"The original against a second scoring of itself\">Floor</th>",
+            &format!(
+                "<tr><th scope=\"row\">original ‖ result</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                 <td>{}</td></tr>\n",
+                nats("kl/mean"),
+                nats("kl/median"),
+                nats("kl/p95"),
+                nats("kl/p99"),
+                nats("kl/max"),
+                nats("kl/floor"),
+            )
+        )
+    )
+}

@@ -1,0 +1,149 @@
+//! Numbers and text for people.
+
+/// Text for HTML, in elements and in quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+/// `12437592` as `12,437,592`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `12.4 MB`: three digits, decimal units.
+pub(super) fn short_bytes(bytes: f64) -> String {
+    if bytes.abs() < 999.5 {
+        return format!("{bytes:.0} bytes");
+    }
+    scaled(bytes, &["kB", "MB", "GB", "TB", "PB"])
+}
+
+/// `22.7 M`.
+pub(super) fn short_count(count: f64) -> String {
+    if count.abs() < 999.5 { format!("{count:.0}") } else { scaled(count, &["k", "M", "G", "T", "P"]) }
+}
+
+fn scaled(number: f64, units: &[&str]) -> String {
+    let (mut number, mut unit) = (number, "");
+    for next in units {
+        (number, unit) = (number / 1e3, next);
+        if number.abs() < 999.5 {
+            break;
+        }
+    }
+    let decimals = if number.abs() < 9.995 { 2 } else { usize::from(number.abs() < 99.95) };
+    format!("{number:.decimals$} {unit}")
+}
+
+/// Bytes for people, the exact number on hover. HTML.
+pub(super) fn bytes(bytes: f64) -> String {
+    format!("<span title=\"{} bytes\">{}</span>", grouped(bytes.max(0.0) as u64), short_bytes(bytes))
+}
+
+/// A signed difference of bytes. HTML.
+pub(super) fn bytes_change(change: f64) -> String {
+    let sign = if change < 0.0 { "−" } else { "+" };
+    if change == 0.0 {
+        return "0".to_owned();
+    }
+    format!("<span title=\"{sign}{} bytes\">{sign}{}</span>", grouped(change.abs() as u64), short_bytes(change.abs()))
+}
+
+/// A count for people, the exact number on hover. HTML.
+pub(super) fn count(count: f64) -> String {
+    format!("<span title=\"{}\">{}</span>", grouped(count.max(0.0) as u64), short_count(count))
+}
+
+/// `84.20%`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{}%", fixed(100.0 * share, 2))
+}
+
+/// A difference of shares in points: `−0.65`.
+pub(super) fn points(share: f64) -> String {
+    let points = fixed(100.0 * share.abs(), 2);
+    if points.chars().all(|letter| matches!(letter, '0' | '.')) {
+        return points;
+    }
+    format!("{}{points}", if share < 0.0 { "−" } else { "+" })
+}
+
+/// A small number with three digits, and a power of ten where it would not fit else.
+pub(super) fn small(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e4).contains(&size) {
+        let decimals = (2 - size.log10().floor() as i32).clamp(0, 6) as usize;
+        fixed(number, decimals)
+    } else {
+        let exponent = size.log10().floor();
+        format!("{}·10<sup>{}</sup>", fixed(number / 10_f64.powf(exponent), 2), minus(&format!("{exponent:.0}")))
+    }
+}
+
+/// With so many decimals and a true minus sign; beyond all sense, in powers of ten.
+pub(super) fn fixed(number: f64, decimals: usize) -> String {
+    if number.abs() >= 1e15 { minus(&format!("{number:.2e}")) } else { minus(&format!("{number:.decimals$}")) }
+}
+
+fn minus(text: &str) -> String {
+    text.replace('-', "−")
+}
+
+/// `1 ms`, `12.3 ms`, `2.05 s`.
+pub(super) fn milliseconds(ms: f64) -> String {
+    if ms < 1e3 { format!("{} ms", small(ms)) } else { seconds(ms / 1e3) }
+}
+
+/// `17.4 s`, `12 min`, `2.5 h`.
+pub(super) fn seconds(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{} s", small(seconds))
+    } else if seconds < 7_200.0 {
+        format!("{} min", fixed(seconds / 60.0, 1))
+    } else {
+        format!("{} h", fixed(seconds / 3_600.0, 1))
+    }
+}
+
+/// `macro_f1` as `Macro-F1`: a metric's or category's name for people. HTML.
+pub(super) fn name(key: &str) -> String {
+    match key {
+        "macro_f1" => "Macro-F1".to_owned(),
+        "scales_and_zeros" => "Scales and zeros".to_owned(),
+        "mlp" => "MLP".to_owned(),
+        "mcc" => "MCC".to_owned(),
+        key => {
+            let text = key.replace('_', " ");
+            let mut letters = text.chars();
+            let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+            escape(&(first + letters.as_str()))
+        }
+    }
+}
+
+/// The first twelve digits of a hash, the whole on hover. HTML.
+pub(super) fn hash(hash: &str) -> String {
+    let short: String = hash.chars().take(12).collect();
+    format!("<code title=\"{}\">{}</code>", escape(hash), escape(&short))
+}

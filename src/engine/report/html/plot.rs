@@ -1,0 +1,247 @@
+//! Size against quality: the original, the model after each stage, the result.
+
+use super::format::{escape, fixed, name, percent, short_bytes};
+use super::read::{Doc, segment};
+use super::scale::{Scale, log_ticks};
+use super::titled;
+
+const WIDTH: f64 = 920.0;
+const HEIGHT: f64 = 380.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 892.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 328.0;
+
+/// A model at one moment.
+struct Point {
+    label: String,
+    kind: &'static str,
+    bytes: f64,
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+/// What the upright axis shows.
+struct Measure<'a> {
+    title: String,
+    points: Vec<Point>,
+    floor: Option<f64>,
+    /// The result's value by the paired difference: the original's plus the ends of the interval.
+    paired: Option<(f64, f64)>,
+    lead: &'a str,
+}
+
+pub(super) fn section(doc: &Doc<'_>) -> String {
+    let Some(measure) = quality(doc).or_else(|| agreement(doc)) else {
+        let reason = doc.reason("/result/after/quality").unwrap_or("no quality was measured");
+        let lead = "There is nothing to draw against size:";
+        return titled("plot", "Size against quality", &format!("{lead} {}.", escape(reason)), "");
+    };
+    titled("plot", "Size against quality", measure.lead, &draw(&measure))
+}
+
+/// The verdict's metric, with the original where there is one.
+fn quality<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
+    let metric = segment(doc.metric()?);
+    let at = |base: &str| format!("{base}/quality/{metric}");
+    let points = points(doc, &at, point(doc, "original", "original", "/result/before", &at("/result/before")));
+    let floor = (metric == "accuracy").then(|| doc.number("/result/verdict/reference_floor/accuracy")).flatten();
+    let ends = ["low", "high"].map(|end| doc.number(&format!("/result/after/quality_change/{metric}/{end}")));
+    let paired = match (points.first().filter(|point| point.kind == "original"), ends) {
+        (Some(original), [Some(low), Some(high)]) => Some((original.value + low, original.value + high)),
+        _ => None,
+    };
+    let lead = if paired.is_some() {
+        "Bytes of the weight files (logarithmic) against the metric. Thin whiskers are the 95% interval of each model \
+         alone. The broad one is that of the paired difference: if it reaches the dashed line, chance can explain the \
+         change."
+    } else {
+        "Bytes of the weight files (logarithmic) against the metric, with its 95% interval."
+    };
+    (!points.is_empty()).then(|| Measure { title: name(&metric), points, floor, paired, lead })
+}
+
+/// Agreement with the original, in place of a metric that was not measured.
+fn agreement<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
+    let at = |base: &str| format!("{base}/fidelity/top1_agreement");
+    doc.number(&format!("{}/value", at("/result/after")))?;
+    let original = doc.number("/result/before/size_bytes").filter(|bytes| drawable(*bytes, 1.0)).map(|bytes| Point {
+        label: "original".into(),
+        kind: "original",
+        bytes,
+        value: 1.0,
+        low: 1.0,
+        high: 1.0,
+    });
+    let lead = "Task quality was not measured. Shown is the share of rows on which the answer is the original’s, with \
+                its 95% interval, against the bytes of the weight files (logarithmic).";
+    let points = points(doc, &at, original);
+    Some(Measure { title: "Same answer as the original".into(), points, floor: None, paired: None, lead })
+}
+
+/// The original, every stage but the last, and the result, which is the last.
+fn points(doc: &Doc<'_>, at: &dyn Fn(&str) -> String, original: Option<Point>) -> Vec<Point> {
+    let mut points: Vec<Point> = original.into_iter().collect();
+    let stages = doc.len("/result/stages");
+    for number in 0..stages.saturating_sub(1) {
+        let base = format!("/result/stages/{number}");
+        let method = doc.text(&format!("{base}/method")).unwrap_or("stage");
+        points.extend(point(doc, &format!("after {method}"), "stage", &base, &at(&base)));
+    }
+    points.extend(point(doc, "result", "result", "/result/after", &at("/result/after")));
+    points
+}
+
+fn point(doc: &Doc<'_>, label: &str, kind: &'static str, size: &str, value: &str) -> Option<Point> {
+    let bytes = doc.number(&format!("{size}/size_bytes"))?;
+    let end = |end: &str| doc.number(&format!("{value}/{end}"));
+    let middle = end("value")?;
+    let (low, high) = (end("low").unwrap_or(middle).min(middle), end("high").unwrap_or(middle).max(middle));
+    let all = [middle, low, high].into_iter().all(|value| drawable(bytes, value));
+    all.then(|| Point { label: label.to_owned(), kind, bytes, value: middle, low, high })
+}
+
+/// Within what an axis can hold.
+fn drawable(bytes: f64, value: f64) -> bool {
+    (1.0..1e15).contains(&bytes) && value.abs() < 1e6
+}
+
+fn draw(measure: &Measure<'_>) -> String {
+    let (x, y, x_ticks) = axes(measure);
+    let mut parts = band(measure, &y);
+    for tick in y.ticks(5) {
+        let place = y.place(tick);
+        parts.push_str(&format!(
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\
+             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+            LEFT - 10.0,
+            place + 4.0,
+            axis_percent(tick)
+        ));
+    }
+    for tick in x_ticks {
+        let place = x.place(tick.log10());
+        parts.push_str(&format!(
+            "<line class=\"mark\" x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{BOTTOM}\" y2=\"{:.1}\"/>\
+             <text class=\"tick\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+            BOTTOM + 5.0,
+            BOTTOM + 22.0,
+            short_tick(tick)
+        ));
+    }
+    parts.push_str(&format!(
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>\
+         <text class=\"caption\" x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">weight files</text>\
+         <text class=\"caption\" x=\"{LEFT}\" y=\"12\">{}</text>\n",
+        BOTTOM + 42.0,
+        measure.title
+    ));
+    parts.push_str(&references(measure, &x, &y));
+    parts.push_str(&path(measure, &x, &y));
+    parts.extend(measure.points.iter().enumerate().map(|(place, point)| mark(point, place, &x, &y)));
+    format!(
+        "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} against the bytes of the weight \
+         files\">\n{parts}</svg></figure>\n",
+        measure.title
+    )
+}
+
+/// Both axes, with a little room around what is drawn, and the sizes to mark.
+fn axes(measure: &Measure<'_>) -> (Scale, Scale, Vec<f64>) {
+    let least = |of: &dyn Fn(&Point) -> f64| measure.points.iter().map(of).fold(f64::INFINITY, f64::min);
+    let most = |of: &dyn Fn(&Point) -> f64| measure.points.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+    let (smallest, largest) = (least(&|p| p.bytes) / 1.35, most(&|p| p.bytes) * 1.35);
+    let (mut low, high) = (least(&|p| p.low), most(&|p| p.high));
+    let height = (high - low).max(1e-3);
+    // A floor is drawn where it does not squeeze everything else to a line.
+    if let Some(floor) = measure.floor.filter(|floor| *floor > low - 1.5 * height) {
+        low = low.min(floor);
+    }
+    let room = 0.12 * (high - low).max(1e-3);
+    let y = Scale::new((low - room, high + room), (BOTTOM, TOP));
+    (Scale::new((smallest.log10(), largest.log10()), (LEFT, RIGHT)), y, log_ticks(smallest, largest))
+}
+
+/// The original's interval, across.
+fn band(measure: &Measure<'_>, y: &Scale) -> String {
+    let Some(original) = measure.points.iter().find(|point| point.kind == "original") else { return String::new() };
+    let top = y.place(original.high);
+    format!(
+        "<rect class=\"band\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>\n",
+        RIGHT - LEFT,
+        y.place(original.low) - top
+    )
+}
+
+/// The original and the floor as lines across, and the paired interval at the result.
+fn references(measure: &Measure<'_>, x: &Scale, y: &Scale) -> String {
+    let mut parts = String::new();
+    if let Some(original) = measure.points.iter().find(|point| point.kind == "original") {
+        let place = y.place(original.value);
+        parts.push_str(&format!(
+            "<line class=\"reference\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\n"
+        ));
+    }
+    if let Some(floor) = measure.floor.filter(|floor| y.holds(*floor)) {
+        let place = y.place(floor);
+        parts.push_str(&format!(
+            "<line class=\"floor\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\
+             <text class=\"floor-label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">reference floor {}</text>\n",
+            RIGHT,
+            place - 6.0,
+            percent(floor)
+        ));
+    }
+    if let (Some((low, high)), Some(result)) = (measure.paired, measure.points.last()) {
+        let (across, low, high) = (x.place(result.bytes.log10()), y.place(low), y.place(high));
+        parts.push_str(&format!(
+            "<line class=\"paired\" x1=\"{across:.1}\" x2=\"{across:.1}\" y1=\"{low:.1}\" y2=\"{high:.1}\"/>\n"
+        ));
+    }
+    parts
+}
+
+fn path(measure: &Measure<'_>, x: &Scale, y: &Scale) -> String {
+    let places: Vec<String> = measure
+        .points
+        .iter()
+        .map(|point| format!("{:.1},{:.1}", x.place(point.bytes.log10()), y.place(point.value)))
+        .collect();
+    format!("<polyline class=\"path\" points=\"{}\"/>\n", places.join(" "))
+}
+
+/// A point with its whisker and its label; labels stand by turns above and below, so that neighbours do not collide.
+fn mark(point: &Point, number: usize, x: &Scale, y: &Scale) -> String {
+    let (across, middle) = (x.place(point.bytes.log10()), y.place(point.value));
+    let (top, bottom) = (y.place(point.high), y.place(point.low));
+    let anchor = if across > RIGHT - 90.0 {
+        "end"
+    } else if across < LEFT + 60.0 {
+        "start"
+    } else {
+        "middle"
+    };
+    let beside = if number.is_multiple_of(2) { top - 10.0 } else { bottom + 18.0 };
+    let label = escape(&point.label);
+    let (radius, kind) = (if point.kind == "stage" { 4.0 } else { 6.0 }, point.kind);
+    format!(
+        "<g class=\"{kind}\"><title>{label}: {} · {} (95% {} to {})</title>\
+         <line class=\"whisker\" x1=\"{across:.1}\" x2=\"{across:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>\
+         <circle cx=\"{across:.1}\" cy=\"{middle:.1}\" r=\"{radius}\"/>\
+         <text class=\"point-label\" x=\"{across:.1}\" y=\"{beside:.1}\" text-anchor=\"{anchor}\">{label}</text></g>\n",
+        short_bytes(point.bytes),
+        percent(point.value),
+        percent(point.low),
+        percent(point.high)
+    )
+}
+
+fn axis_percent(share: f64) -> String {
+    format!("{}%", fixed(100.0 * share, usize::from((100.0 * share).fract().abs() > 1e-6)))
+}
+
+/// `20 MB`: a round size without decimals.
+fn short_tick(bytes: f64) -> String {
+    short_bytes(bytes).replace(".00", "").replace(".0 ", " ")
+}
