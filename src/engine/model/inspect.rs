@@ -57,10 +57,9 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Checkpoint)> {
     }
     let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref() };
     let (sites, description) = match (known, &spec) {
-        (Some(family), Some(spec)) => reader.known(family, spec),
+        (Some(family), Some(spec)) => reader.known(family, spec).map_err(EngineError::Invalid)?,
         _ => reader.unknown(),
-    }
-    .map_err(EngineError::Invalid)?;
+    };
     let header = header(&checkpoint, &config, family, spec, sites);
     let (norms, wiring) = description.map_or_else(Default::default, |d| (d.norms, Some(d.wiring)));
     Ok((Inspected { header, config, norms, wiring }, checkpoint))
@@ -156,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// A family that we can't run: every stored matrix is a site of its own.
-    fn unknown(&self) -> Result<Found, Vec<Problem>> {
+    fn unknown(&self) -> Found {
         let modules: BTreeSet<&str> = self.checkpoint.tensors().iter().filter_map(|t| module_of(&t.name)).collect();
         let mut sites = Vec::new();
         for module in modules {
@@ -175,11 +174,7 @@ impl Reader<'_> {
                 SiteSpec { site: module.to_owned(), role, category, module: module.to_owned(), out, r#in, bias };
             sites.push(SiteHeader { spec, layout });
         }
-        if sites.is_empty() {
-            let detail = "no matrix of weights is in these files: that is no model";
-            return Err(vec![Problem::new("/files", Code::WeightsMissing, detail)]);
-        }
-        Ok((sites, None))
+        (sites, None)
     }
 }
 
