@@ -1,4 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod app;
 pub(crate) mod cluster;
+pub(crate) mod document;
 pub(crate) mod engine;
