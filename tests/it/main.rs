@@ -3,6 +3,7 @@
 mod artifacts;
 mod conformance;
 mod contract;
+mod crash;
 mod datasets;
 mod golden;
 mod hostile;

@@ -4,3 +4,4 @@ pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod document;
 pub(crate) mod engine;
+pub(crate) mod worker;
