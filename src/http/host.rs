@@ -38,9 +38,10 @@ impl HostRule {
             _ => return Err("this Host".to_owned()),
         }
         for origin in headers.get_all(ORIGIN) {
-            let host = origin.to_str().ok().and_then(|origin| {
-                origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
-            });
+            let host = origin
+                .to_str()
+                .ok()
+                .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
             if !host.is_some_and(is_loopback) {
                 return Err(format!("Origin '{}'", cut(&String::from_utf8_lossy(origin.as_bytes()))));
             }
@@ -80,9 +81,22 @@ mod tests {
             assert!(is_loopback(good), "{good}");
         }
         for bad in [
-            "", "example.org", "localhost.example.org", "127.0.0.1.example.org", "localhost:", "localhost:x",
-            "localhost:99999", "[::1", "[::2]", "::1", "128.0.0.1", "0.0.0.0", "localhost@example.org", "127.1",
-            "[::1]x", "user@localhost",
+            "",
+            "example.org",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "localhost:",
+            "localhost:x",
+            "localhost:99999",
+            "[::1",
+            "[::2]",
+            "::1",
+            "128.0.0.1",
+            "0.0.0.0",
+            "localhost@example.org",
+            "127.1",
+            "[::1]x",
+            "user@localhost",
         ] {
             assert!(!is_loopback(bad), "{bad}");
         }
@@ -101,7 +115,9 @@ mod tests {
         assert!(!check(&[(HOST, "localhost"), (ORIGIN, "https://example.org")]));
         assert!(!check(&[(HOST, "attacker.example")]));
         let absolute = Uri::from_static("http://attacker.example/v1/jobs");
-        assert!(HostRule::Loopback.check(&absolute, &[(HOST, "localhost".parse().unwrap())].into_iter().collect()).is_err());
+        assert!(
+            HostRule::Loopback.check(&absolute, &[(HOST, "localhost".parse().unwrap())].into_iter().collect()).is_err()
+        );
         assert!(HostRule::Any.check(&absolute, &HeaderMap::new()).is_ok());
     }
 }

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        let is_match = |value: &str| none_match(&[(IF_NONE_MATCH, value.parse().unwrap())].into_iter().collect(), "\"7\"");
+        let is_match =
+            |value: &str| none_match(&[(IF_NONE_MATCH, value.parse().unwrap())].into_iter().collect(), "\"7\"");
         assert!(is_match("\"7\"") && is_match("W/\"7\"") && is_match("\"6\", \"7\"") && is_match("*"));
         assert!(!is_match("7") && !is_match("\"77\""));
     }

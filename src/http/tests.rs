@@ -36,7 +36,8 @@ fn the_documents_examples_are_what_we_send() {
 #[test]
 fn the_documents_examples_are_what_we_take() {
     let document = document();
-    let example = |path: &str| document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
+    let example =
+        |path: &str| document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
     jobs::Request::parse(&example("/v1/jobs")).unwrap();
     recipes::read(&example("/v1/recipes")).unwrap();
 }

@@ -6,7 +6,8 @@ use pare::id::{DatasetId, JobId, ModelId};
 use serde_json::{Value, json};
 
 use crate::datasets::summary;
-use crate::support::app::{App, Form, fixture};
+use crate::support::app::{App, Form};
+use crate::support::engine::shared;
 
 fn pairs<const N: usize>(expected: [(&str, &str); N]) -> Vec<(String, String)> {
     expected.into_iter().map(|(pointer, code)| (pointer.to_owned(), code.to_owned())).collect()
@@ -25,8 +26,7 @@ async fn a_job_that_names_what_is_not_there_is_told_all_at_once() {
     });
     let answer = app.post("/v1/jobs", &body).await.expect(422);
     let missing = "not_found";
-    let expected =
-        [("/model_id", missing), ("/calibration_dataset_id", missing), ("/evaluation_dataset_id", missing)];
+    let expected = [("/model_id", missing), ("/calibration_dataset_id", missing), ("/evaluation_dataset_id", missing)];
     assert_eq!(answer.problems(), pairs(expected));
     let answer = app.post("/v1/jobs", &json!({"modelid": "x", "deadline_seconds": 0})).await.expect(422);
     let expected = [
@@ -79,7 +79,8 @@ async fn a_job_on_a_model_that_is_validating_waits_for_it() {
     assert_eq!((job["state"].as_str(), job["kind"].as_str()), (Some("queued"), Some("compress")));
     assert!(job.get("plan").is_none());
     assert_eq!(job["recipe"]["stages"][0]["method"], "quantize");
-    let list = |query: &'static str| async { app.get(query).await.expect(200).json()["data"].as_array().unwrap().len() };
+    let list =
+        |query: &'static str| async { app.get(query).await.expect(200).json()["data"].as_array().unwrap().len() };
     assert_eq!(list("/v1/jobs").await, 1);
     assert_eq!(list("/v1/jobs?kind=validate").await, 1);
     assert_eq!(list("/v1/jobs?state=running").await, 0);
@@ -94,7 +95,7 @@ async fn a_job_on_a_model_that_is_validating_waits_for_it() {
 
 #[tokio::test]
 async fn a_ready_model_is_planned_at_submission() {
-    let Some(folder) = fixture("edge/valid/bert-tiny-oddvocab") else { return };
+    let Some(folder) = shared("edge/valid/bert-tiny-oddvocab") else { return };
     let app = App::start().await;
     let model = app.model(&folder).await;
     let body = json!({"model_id": model, "recipe_name": "int8", "evaluate": {"max_seq_length": 8}});
@@ -115,7 +116,7 @@ async fn a_ready_model_is_planned_at_submission() {
 
 #[tokio::test]
 async fn rows_must_be_disjoint_and_labels_known() {
-    let Some(folder) = fixture("edge/valid/bert-tiny-oddvocab") else { return };
+    let Some(folder) = shared("edge/valid/bert-tiny-oddvocab") else { return };
     let app = App::start().await;
     let model = app.model(&folder).await;
     let shown = app.get(&format!("/v1/models/{model}")).await.json();
@@ -123,6 +124,7 @@ async fn rows_must_be_disjoint_and_labels_known() {
     let good = app.dataset(summary(&["01", "02", "03"], &label)).await;
     let same = app.dataset(summary(&["03", "02", "09"], &label)).await;
     let slip = app.dataset(summary(&["0a"], &format!("{label}x"))).await;
+    let unknown = app.bare_model().await;
     let job = |calibration: &str, evaluation: &str| {
         json!({"model_id": model, "recipe_name": "int8", "calibration_dataset_id": calibration,
             "evaluation_dataset_id": evaluation, "evaluate": {"max_seq_length": 8}})
@@ -136,7 +138,6 @@ async fn rows_must_be_disjoint_and_labels_known() {
     let measured = json!({"kind": "evaluate", "model_id": model, "evaluation_dataset_id": good});
     let answer = app.post("/v1/jobs", &measured).await.expect(201).json();
     assert_eq!((answer["kind"].as_str(), answer.get("recipe")), (Some("evaluate"), None));
-    let unknown = app.bare_model().await;
     let measured = json!({"kind": "evaluate", "model_id": unknown, "evaluation_dataset_id": good});
     let answer = app.post("/v1/jobs", &measured).await.expect(422);
     assert_eq!(answer.problems(), pairs([("/model_id", "unsupported_model")]));

@@ -7,7 +7,8 @@ use pare::id::ModelId;
 use pare::store::Digest;
 use serde_json::json;
 
-use crate::support::app::{App, Form, bare_header, fixture};
+use crate::support::app::{App, Form, bare_header};
+use crate::support::engine::shared;
 
 const FILES: &str = "/v1/models/files";
 
@@ -143,7 +144,7 @@ async fn an_invalid_model_says_why() {
 
 #[tokio::test]
 async fn a_real_model_shows_what_is_in_it() {
-    let Some(folder) = fixture("edge/valid/bert-tiny-oddvocab") else { return };
+    let Some(folder) = shared("edge/valid/bert-tiny-oddvocab") else { return };
     let app = App::start().await;
     let id = app.model(&folder).await;
     let model = app.get(&format!("/v1/models/{id}")).await.expect(200).json();

@@ -31,12 +31,7 @@ pub(super) async fn get(app: &App, id: JobId) -> Result<Job> {
 
 /// `GET /v1/jobs/{id}`: with `Prefer: wait` it answers when the job has ended, or, with `If-None-Match`, when it has
 /// changed.
-pub(crate) async fn find(
-    State(app): State<App>,
-    Id(id): Id<JobId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(crate) async fn find(State(app): State<App>, Id(id): Id<JobId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::of(&uri, &[])?;
     let is_known = |job: &Job| range::none_match(&headers, &format!("\"{}\"", job.revision));
     let has_tag = headers.contains_key(http::header::IF_NONE_MATCH);
@@ -63,10 +58,8 @@ pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<S
     let page = Page::of(&params)?;
     let filter = JobFilter {
         kind: params.parse::<JobKind>("kind", "validate, compress or evaluate")?,
-        state: params.parse::<JobState>(
-            "state",
-            "queued, running, cancelling, succeeded, failed, cancelled or expired",
-        )?,
+        state: params
+            .parse::<JobState>("state", "queued, running, cancelling, succeeded, failed, cancelled or expired")?,
         model_id: params.parse::<ModelId>("model_id", "an id of the form mdl_<uuid>")?,
         recipe_name: text(&params, "recipe_name")?.map(str::to_owned),
         label: text(&params, "label")?.map(label).transpose()?,

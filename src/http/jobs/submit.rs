@@ -60,7 +60,8 @@ fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
     if inputs.are_ready() {
         return Ok(());
     }
-    let detail = "the model or a dataset is still validating: ask again when it is ready, or submit the job, which waits";
+    let detail =
+        "the model or a dataset is still validating: ask again when it is ready, or submit the job, which waits";
     Err(Error::new(code::NOT_READY, detail).with_header(RETRY_AFTER, LOOK_AGAIN))
 }
 

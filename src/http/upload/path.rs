@@ -38,11 +38,24 @@ mod tests {
     #[test]
     fn relative_paths_and_nothing_else() {
         let (longest, longer) = ("a".repeat(255), "a".repeat(256));
-        for good in ["config.json", "1_Pooling/config.json", "ünï 1.txt", "a..b", ".gitattributes", longest.as_str()] {
+        for good in ["config.json", "1_Pooling/config.json", "ünï 1.txt", "a..b", ".gitattributes", longest.as_str()]
+        {
             assert_eq!(check(good), Ok(()));
         }
         for bad in [
-            "", "/etc/passwd", "../x", "a/../b", "a\\b", "C:\\x", "a\nb", "a\0", "a//b", "a/", "./a", "..", ".",
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a\\b",
+            "C:\\x",
+            "a\nb",
+            "a\0",
+            "a//b",
+            "a/",
+            "./a",
+            "..",
+            ".",
             longer.as_str(),
         ] {
             assert!(check(bad).is_err(), "{bad}");

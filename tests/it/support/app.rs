@@ -1,6 +1,6 @@
 //! A server on a socket of its own, and a client that holds every answer against the document.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -274,14 +274,4 @@ pub(crate) fn bare_header() -> ModelHeader {
         files: Vec::new(),
         has_tokenizer: false,
     }
-}
-
-/// A folder of the fixtures, or `None` with a word about it.
-pub(crate) fn fixture(path: &str) -> Option<PathBuf> {
-    let at = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures").join(path);
-    if at.exists() {
-        return Some(at);
-    }
-    println!("skipped: {} is not there", at.display());
-    None
 }

@@ -20,7 +20,8 @@ const ANYWHERE: &[u16] = &[403, 405, 408, 500, 503];
 fn convert(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let mut fields: Map<String, Value> = fields.iter().map(|(name, one)| (name.clone(), convert(one))).collect();
+            let mut fields: Map<String, Value> =
+                fields.iter().map(|(name, one)| (name.clone(), convert(one))).collect();
             if fields.get("nullable") == Some(&json!(true)) {
                 let plain = fields["type"].clone();
                 fields.insert("type".to_owned(), json!([plain, "null"]));
@@ -116,9 +117,7 @@ fn check_problem(what: &str, status: StatusCode, headers: &HeaderMap, body: &[u8
 
 fn check_body(what: &str, schema: &Value, body: &[u8]) {
     let value: Value = serde_json::from_slice(body).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let errors: Vec<String> = validator(schema)
-        .iter_errors(&value)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
+    let errors: Vec<String> =
+        validator(schema).iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{what}:\n{}\n{value:#}", errors.join("\n"));
 }
