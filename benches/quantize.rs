@@ -8,7 +8,8 @@ use pare::engine::model::Dtype;
 fn bench(c: &mut Criterion) {
     let (out, r#in) = (1536usize, 384usize);
     // A repeating, uneven pattern: what it costs does not depend on the numbers
-    let weights: Vec<f32> = (0..out * r#in).map(|i| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_001.5 - 1.0).collect();
+    let weights: Vec<f32> =
+        (0..out * r#in).map(|i| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_001.5 - 1.0).collect();
     let mut group = c.benchmark_group("quantize");
     group.throughput(Throughput::Bytes((weights.len() * 4) as u64));
     for (name, bits, group_size, observer) in [

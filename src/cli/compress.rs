@@ -106,7 +106,11 @@ fn show(out: &Path, report: &str, json: bool) -> anyhow::Result<()> {
     if let Some(kl) = at("/result/after/fidelity/kl/mean").as_f64() {
         let agreement = at("/result/after/fidelity/top1_agreement/value").as_f64().unwrap_or_default();
         let on = at("/result/after/fidelity/measured_on");
-        println!("Against the original: mean KL {kl:.2e}, same answer {:.2}% ({} rows)", agreement * 100.0, on.as_str().unwrap_or("?"));
+        println!(
+            "Against the original: mean KL {kl:.2e}, same answer {:.2}% ({} rows)",
+            agreement * 100.0,
+            on.as_str().unwrap_or("?")
+        );
     }
     println!("{}: the model and report.json", out.display());
     Ok(())

@@ -51,6 +51,12 @@ fn show(header: &ModelHeader) {
         let (out, r#in) = site.layout.shape();
         let shape = format!("{out}×{in}", in = r#in);
         let layout = &site.layout;
-        println!("{:44} {shape:>14} {:8} {:>5} {:>12}", site.spec.site, layout.form(), layout.bits(), layout.parameters());
+        println!(
+            "{:44} {shape:>14} {:8} {:>5} {:>12}",
+            site.spec.site,
+            layout.form(),
+            layout.bits(),
+            layout.parameters()
+        );
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn model(folder: &Path) -> anyhow::Result<Source> {
 }
 
 fn walk(root: &Path, folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{} can't be opened as a folder", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} can't be opened as a folder", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
@@ -40,7 +41,11 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Resul
         {
             files.push(input(root, relative)?);
         }
-        anyhow::ensure!(files.len() <= MOST_FILES, "{} has more than {MOST_FILES} files: is it a model?", root.display());
+        anyhow::ensure!(
+            files.len() <= MOST_FILES,
+            "{} has more than {MOST_FILES} files: is it a model?",
+            root.display()
+        );
     }
     Ok(())
 }
@@ -153,7 +158,9 @@ pub(super) struct Local {
 impl Local {
     /// Uses `threads`, or all that there are.
     pub(super) fn new(quiet: bool, threads: Option<usize>) -> Self {
-        let threads = threads.filter(|n| *n > 0).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        let threads = threads
+            .filter(|n| *n > 0)
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         // Fails only where a pool exists already, which then is used
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         Self { terminal: Terminal::new(quiet), clock: ProcessClock::default(), host: host(own_sha256()), threads }

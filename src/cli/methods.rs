@@ -1,6 +1,5 @@
 //! `pare methods`: what a recipe can be made of.
 
-
 use serde_json::Value;
 
 use crate::engine::method::{METHODS, capabilities};
@@ -8,7 +7,9 @@ use crate::engine::recipe::presets;
 
 /// List methods with their parameters, and presets.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  pare methods\n  pare methods --markdown   the README's table\n  pare methods --json       parameters as JSON Schema")]
+#[command(
+    after_help = "Examples:\n  pare methods\n  pare methods --markdown   the README's table\n  pare methods --json       parameters as JSON Schema"
+)]
 pub(super) struct Args {
     /// Print methods with the JSON Schema of their parameters.
     #[arg(long, conflicts_with = "markdown")]

@@ -37,10 +37,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 fn show(plan: &Plan, before: u64) {
     println!("{before:>14} bytes  as it is");
     for stage in &plan.stages {
-        println!("{:>14} bytes  after {} {} on {} sites", stage.size_bytes, stage.method, stage.params, stage.sites.len());
+        println!(
+            "{:>14} bytes  after {} {} on {} sites",
+            stage.size_bytes,
+            stage.method,
+            stage.params,
+            stage.sites.len()
+        );
     }
     let predicted = &plan.predicted;
-    println!("about {} s on two cores, at most {} bytes of memory", predicted.wall_seconds, predicted.peak_memory_bytes);
+    println!(
+        "about {} s on two cores, at most {} bytes of memory",
+        predicted.wall_seconds, predicted.peak_memory_bytes
+    );
     for note in &plan.notes {
         println!("note: {note}");
     }

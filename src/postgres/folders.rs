@@ -36,12 +36,7 @@ impl Folders {
             // Open for passing through: the server's account may be another one. What it holds is closed.
             DirBuilder::new().mode(0o711).create(&root).map_err(Error::io(&root, "made"))?;
         }
-        Ok(Self {
-            data: root.join("data"),
-            unfinished: root.join("data.new"),
-            log: root.join("server.log"),
-            state_dir,
-        })
+        Ok(Self { data: root.join("data"), unfinished: root.join("data.new"), log: root.join("server.log"), state_dir })
     }
 
     /// The folder of the socket, for the server's account alone: in the state folder, or under `/tmp` where that is too
@@ -76,7 +71,8 @@ pub(super) fn make_private(dir: &Path, account: Option<&Account>) -> Result<()> 
             if !ours {
                 return Err(Error::NotOurs { path: dir.to_owned() });
             }
-            chown(dir, Some(owner), account.map(|account| account.gid)).map_err(Error::io(dir, "given to its account"))?;
+            chown(dir, Some(owner), account.map(|account| account.gid))
+                .map_err(Error::io(dir, "given to its account"))?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(Error::io(dir, "closed to others"))?;
         }
         Err(error) => return Err(Error::io(dir, "made")(error)),

@@ -12,14 +12,8 @@ use super::exec::OnFolder;
 use super::folders::{Folders, make_private, sync};
 
 /// Bytewise order and UTF-8 everywhere; a socket in a closed folder needs no password.
-const OPTIONS: [&str; 6] = [
-    "--username=postgres",
-    "--auth=trust",
-    "--encoding=UTF8",
-    "--no-locale",
-    "--data-checksums",
-    "--no-instructions",
-];
+const OPTIONS: [&str; 6] =
+    ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--data-checksums", "--no-instructions"];
 
 /// Makes the cluster if it is not there: beside its place, then renamed into it, so that a kill at any moment leaves
 /// either none or a whole one.

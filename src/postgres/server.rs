@@ -132,12 +132,7 @@ impl Place {
 
     /// Starts the server, and starts it again whenever it ends by itself, until it is told to stop or ends too often.
     /// How it ended.
-    fn keep_running(
-        self,
-        server: &Server,
-        woken: &Receiver<()>,
-        started: oneshot::Sender<Result<Started>>,
-    ) -> String {
+    fn keep_running(self, server: &Server, woken: &Receiver<()>, started: oneshot::Sender<Result<Started>>) -> String {
         let mut started = Some(started);
         let mut ends: Vec<Instant> = Vec::new();
         loop {
@@ -169,16 +164,11 @@ impl Place {
         }
     }
 
-    fn run_once(
-        &self,
-        server: &Server,
-        started: &mut Option<oneshot::Sender<Result<Started>>>,
-    ) -> Result<ExitStatus> {
+    fn run_once(&self, server: &Server, started: &mut Option<oneshot::Sender<Result<Started>>>) -> Result<ExitStatus> {
         end_orphan(&self.folders.data)?;
         let (log, log_start_bytes) = open_log(&self.folders.log)?;
         let copy = log.try_clone().map_err(Error::io(&self.folders.log, "opened"))?;
-        let on_folder =
-            OnFolder { helper: &self.helper, account: self.account.as_ref(), folder: &self.folders.data };
+        let on_folder = OnFolder { helper: &self.helper, account: self.account.as_ref(), folder: &self.folders.data };
         let socket_dir = self.socket_dir.as_os_str();
         let args = ["-k".as_ref(), socket_dir, "-c".as_ref(), "listen_addresses=".as_ref()];
         let settings = SETTINGS.iter().flat_map(|setting| [OsStr::new("-c"), OsStr::new(setting)]);

@@ -95,11 +95,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::NotFound`]; later failures come with the stream.
-    pub async fn read(
-        &self,
-        digest: &Digest,
-        range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<BoxStream<'static, Result<Bytes>>> {
         match &self.0 {
             Backend::Local(local) => local.read(*digest, range).await,
             Backend::Remote(remote) => remote.read(*digest, range).await,

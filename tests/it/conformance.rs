@@ -22,7 +22,12 @@ fn budgets() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         (
             "quantize",
-            vec![json!({ "bits": 8 }), json!({ "bits": 4, "group_size": 32 }), json!({ "bits": 4 }), json!({ "bits": 2 })],
+            vec![
+                json!({ "bits": 8 }),
+                json!({ "bits": 4, "group_size": 32 }),
+                json!({ "bits": 4 }),
+                json!({ "bits": 2 }),
+            ],
         ),
         ("factorize", vec![json!({ "rank_ratio": 1.0 }), json!({ "rank_ratio": 0.5 }), json!({ "rank_ratio": 0.2 })]),
         ("fold", vec![json!({})]),
@@ -36,7 +41,8 @@ fn recipe(stages: &Value, metrics: &Value) -> Recipe {
 /// Compresses a fixture; gives the report, the weight file's bytes, and the answers of what was written.
 fn compress(folder: &Path, recipe: &Recipe) -> (Value, Vec<u8>, Vec<OutputFile>) {
     with_context(|ctx| {
-        let task = Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets: Datasets::default() };
+        let task =
+            Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets: Datasets::default() };
         let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None };
         let files = match run(&input, ctx).unwrap() {
             Output::Files { files } => files,
@@ -134,7 +140,8 @@ fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
 fn a_stage_on_a_form_that_it_can_t_work_on_is_refused_before_anything_runs() {
     with_context(|_| {
         let (inspected, _) = inspect(&model(&own("tickets")).files).unwrap();
-        let stages = json!([{ "method": "quantize" }, { "method": "factorize" }, { "method": "quantise", "params": {} }]);
+        let stages =
+            json!([{ "method": "quantize" }, { "method": "factorize" }, { "method": "quantise", "params": {} }]);
         let problems = resolve(&recipe(&stages, &json!([])), &inspected.header, &Available::default()).unwrap_err();
         assert!(problems.iter().any(|p| p.code == Code::UnsupportedForm && p.pointer.starts_with("/stages/1")));
         assert!(problems.iter().any(|p| p.code == Code::UnknownMethod && p.detail.contains("'quantize'")));
@@ -149,8 +156,13 @@ fn weights_that_are_all_zero_go_through_every_method() {
     let Some(folder) = shared("edge/malformed/all-zero-weights") else { return };
     for (method, settings) in budgets() {
         for params in settings {
-            let (report, ..) = compress(&folder, &recipe(&json!([{ "method": method, "params": params }]), &json!(null)));
-            assert_eq!(report.pointer("/result/after/fidelity/kl/max").and_then(Value::as_f64), Some(0.0), "{method} {params}");
+            let (report, ..) =
+                compress(&folder, &recipe(&json!([{ "method": method, "params": params }]), &json!(null)));
+            assert_eq!(
+                report.pointer("/result/after/fidelity/kl/max").and_then(Value::as_f64),
+                Some(0.0),
+                "{method} {params}"
+            );
         }
     }
 }

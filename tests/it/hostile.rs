@@ -56,7 +56,9 @@ fn every_hostile_file_has_its_outcome() {
         let (got, codes) = outcome(source(&edge.join("malformed").join(name.trim_end_matches('/')), &good));
         let listed = |key: &str| want[key].as_array().cloned().unwrap_or_default();
         let expected = listed("expect").iter().any(|v| v == got);
-        let coded = got != "refused" || want.get("code").is_none() || listed("code").iter().any(|c| codes.iter().any(|d| c == d));
+        let coded = got != "refused"
+            || want.get("code").is_none()
+            || listed("code").iter().any(|c| codes.iter().any(|d| c == d));
         if !expected || !coded {
             wrong.push(format!("{name}: {got} {codes:?}, wanted {want}"));
         }

@@ -77,7 +77,8 @@ async fn nothing_at_all_is_a_blob_too() {
 async fn ranges_are_cut_to_the_blob() {
     over_every_store(|store| async move {
         let digest = put(&store, &[b"0123456789"]).await.digest;
-        for (range, expected) in [(0..4, "0123"), (4..10, "456789"), (7..99, "789"), (3..3, ""), (10..12, ""), (50..60, "")]
+        for (range, expected) in
+            [(0..4, "0123"), (4..10, "456789"), (7..99, "789"), (3..3, ""), (10..12, ""), (50..60, "")]
         {
             assert_eq!(get(&store, &digest, Some(range.clone())).await, expected.as_bytes(), "{range:?}");
         }

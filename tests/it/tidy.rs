@@ -53,9 +53,27 @@ fn refuse(folder: &str, words: &[&str], why: &str) {
 #[test]
 fn the_engine_is_pure() {
     let outside = [
-        "tokio", "axum", "sqlx", "object_store", "reqwest", "tracing::", "std::env", "Instant::now", "SystemTime",
-        "chrono::", "std::net", "std::process", "println!", "crate::db", "crate::http", "crate::store", "crate::worker",
-        "crate::cli", "crate::config", "crate::system", "crate::postgres",
+        "tokio",
+        "axum",
+        "sqlx",
+        "object_store",
+        "reqwest",
+        "tracing::",
+        "std::env",
+        "Instant::now",
+        "SystemTime",
+        "chrono::",
+        "std::net",
+        "std::process",
+        "println!",
+        "crate::db",
+        "crate::http",
+        "crate::store",
+        "crate::worker",
+        "crate::cli",
+        "crate::config",
+        "crate::system",
+        "crate::postgres",
     ];
     refuse("src/engine", &outside, "the engine knows no HTTP, SQL, async, environment, network or clock");
 }
@@ -120,7 +138,11 @@ fn files_have_one_idea() {
 fn every_method_names_its_source() {
     for method in pare::engine::method::METHODS {
         let spec = method.spec();
-        assert!(!spec.source.is_empty() && spec.summary.ends_with('.'), "{} does not say where it comes from", spec.name);
+        assert!(
+            !spec.source.is_empty() && spec.summary.ends_with('.'),
+            "{} does not say where it comes from",
+            spec.name
+        );
         let file = format!("src/engine/method/{}.rs", spec.name);
         assert!(root().join(&file).exists(), "the method '{}' is not in {file}", spec.name);
     }

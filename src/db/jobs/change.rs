@@ -20,12 +20,9 @@ pub(super) struct Lease {
 /// Takes a lease away from whoever holds it by `token`. This is where a late worker is fenced: `None` for it, and
 /// nothing that follows may be written.
 pub(super) async fn take_lease(conn: &mut PgConnection, id: JobId, token: Uuid) -> Result<Option<Lease>> {
-    let query = sqlx::query!(
-        "delete from job_leases where job_id = $1 and token = $2 returning changes, phase",
-        id.0,
-        token,
-    )
-    .map(|row| Lease { changes: row.changes, phase: row.phase });
+    let query =
+        sqlx::query!("delete from job_leases where job_id = $1 and token = $2 returning changes, phase", id.0, token,)
+            .map(|row| Lease { changes: row.changes, phase: row.phase });
     Ok(query.fetch_optional(conn).await?)
 }
 

@@ -114,7 +114,11 @@ pub async fn finish_expired(conn: &mut PgConnection, id: JobId, token: Uuid) -> 
 
 /// What a model says whose validation was cancelled.
 pub(super) fn cancelled_validation() -> Problem {
-    Problem::new("", Code::ModelInvalid, "it was never checked, since the job that does so was cancelled: upload it again")
+    Problem::new(
+        "",
+        Code::ModelInvalid,
+        "it was never checked, since the job that does so was cancelled: upload it again",
+    )
 }
 
 /// What a job says whose deadline passed.

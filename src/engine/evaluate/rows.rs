@@ -77,7 +77,8 @@ pub fn choose(
 fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
     let beyond = |id: Option<u32>, size: usize| id.filter(|id| *id as usize >= size);
     if let Some(id) = beyond(encoded.max_id(), spec.vocab) {
-        let detail = format!("tokenizer.json gives id {id}, the model has {} tokens: they do not belong together", spec.vocab);
+        let detail =
+            format!("tokenizer.json gives id {id}, the model has {} tokens: they do not belong together", spec.vocab);
         return Err(EngineError::invalid("/files/tokenizer.json", Code::TokenizerInvalid, detail));
     }
     if let Some(id) = beyond(encoded.max_type_id(), spec.token_types) {

@@ -44,7 +44,9 @@ pub fn score(model: &Model, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Scor
         for (answer, place) in answers.iter().zip(places) {
             let cells = values.get_mut(place * width..(place + 1) * width);
             let cells = cells.filter(|cells| cells.len() == answer.len());
-            cells.ok_or_else(|| EngineError::Internal("a batch answered for other rows".into()))?.copy_from_slice(answer);
+            cells
+                .ok_or_else(|| EngineError::Internal("a batch answered for other rows".into()))?
+                .copy_from_slice(answer);
         }
     }
     Ok(Scores { width, values })

@@ -33,8 +33,9 @@ pub fn config<'a>(modules: impl IntoIterator<Item = (&'a str, &'a Layout)>) -> O
     let first = formats.first()?;
     let format = if formats.iter().all(|f| f == first) { first } else { "mixed-precision" };
     let entries = groups.iter().zip(&formats).enumerate();
-    let config_groups: Map<String, Value> =
-        entries.map(|(i, ((scheme, modules), format))| (format!("group_{i}"), group(*scheme, modules, format))).collect();
+    let config_groups: Map<String, Value> = entries
+        .map(|(i, ((scheme, modules), format))| (format!("group_{i}"), group(*scheme, modules, format)))
+        .collect();
     Some(json!({
         "quant_method": "compressed-tensors",
         "version": VERSION,
@@ -101,7 +102,10 @@ impl QuantizationConfig {
         let Some(found) = config.get("quantization_config").filter(|v| !v.is_null()) else { return Ok(None) };
         let method = found.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
         if method != "compressed-tensors" {
-            let detail = format!("quantized by '{}': compressed-tensors and plain weights are read", method.chars().take(40).collect::<String>());
+            let detail = format!(
+                "quantized by '{}': compressed-tensors and plain weights are read",
+                method.chars().take(40).collect::<String>()
+            );
             let pointer = "/files/config.json/quantization_config/quant_method";
             return Err(vec![Problem::new(pointer, Code::ConfigInvalid, detail)]);
         }
@@ -109,7 +113,8 @@ impl QuantizationConfig {
         let groups = found.get("config_groups").and_then(Value::as_object);
         for group in groups.into_iter().flat_map(Map::values) {
             let Some(hint) = group.get("weights").and_then(hint) else { continue };
-            for target in group.get("targets").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            for target in group.get("targets").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+            {
                 if target.contains('.') && !target.starts_with("re:") {
                     read.modules.insert(target.to_owned(), hint);
                 } else {

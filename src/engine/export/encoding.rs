@@ -68,7 +68,8 @@ pub fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
         Layout::Dense { out, r#in, dtype } => Ok(vec![TensorSpec::new(named("weight"), *dtype, &[*out, *r#in])]),
         Layout::Grouped { out, r#in, bits, group_size, symmetric, scale_dtype } => {
             let groups = Grouped::groups(*r#in, *group_size);
-            let scale = TensorSpec::new(named("weight_scale"), *scale_dtype, &[*out, groups]).of(Category::ScalesAndZeros);
+            let scale =
+                TensorSpec::new(named("weight_scale"), *scale_dtype, &[*out, groups]).of(Category::ScalesAndZeros);
             if is_plain_int8(*bits, *group_size, *symmetric) {
                 return Ok(vec![TensorSpec::new(named("weight"), Dtype::I8, &[*out, *r#in]), scale]);
             }
@@ -192,7 +193,8 @@ pub fn detect(
     }
     // Factors do not nest: a product of products would let a name like M.u.u.u… recurse without end
     let factor = |name: &str| -> std::result::Result<Option<Layout>, Contradiction> {
-        let stored = ["weight", "weight_packed"].iter().any(|s| checkpoint.get(&format!("{module}.{name}.{s}")).is_some());
+        let stored =
+            ["weight", "weight_packed"].iter().any(|s| checkpoint.get(&format!("{module}.{name}.{s}")).is_some());
         if stored { detect(&named(name), checkpoint, None) } else { Ok(None) }
     };
     match (factor("u")?, factor("v")?) {
@@ -220,13 +222,16 @@ fn detect_packed(
     let (out, r#in) = stored_shape(module, checkpoint)
         .ok_or_else(|| wrong("packed codes without a 'weight_shape' of two numbers".to_owned()))?;
     if rows != out || scale_rows != out || packed.dtype != Dtype::I32 || !scale.dtype.is_weight() {
-        return Err(wrong(format!("{:?} does not fit shape [{out}, {in}] and scales {:?}", packed.shape, scale.shape, in = r#in)));
+        return Err(wrong(
+            format!("{:?} does not fit shape [{out}, {in}] and scales {:?}", packed.shape, scale.shape, in = r#in),
+        ));
     }
     let fits = |bits: u32| pack::words(r#in, bits) == width;
     let bits = hint.map(|h| h.bits).filter(|bits| matches!(bits, 2 | 4 | 8) && fits(*bits));
     // Without the config's word: rows that are not tiny fit one width only
     let bits = bits.or_else(|| [4, 8, 2].into_iter().find(|bits| fits(*bits)));
-    let bits = bits.ok_or_else(|| wrong(format!("{width} words a row do not hold {in} codes of 2, 4 or 8 bits", in = r#in)))?;
+    let bits =
+        bits.ok_or_else(|| wrong(format!("{width} words a row do not hold {in} codes of 2, 4 or 8 bits", in = r#in)))?;
     let hinted = hint.map(|h| h.group_size).filter(|size| Grouped::groups(r#in, *size) == groups);
     let group_size = match hinted {
         Some(size) => size,

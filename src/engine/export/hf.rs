@@ -153,7 +153,8 @@ fn write_weights(
     let failed = || EngineError::io(path, "written");
     let manifest = Manifest::new(&inspected.header, layouts)?;
     let file = File::create(path).map_err(failed())?;
-    let mut writer = safetensors::Writer::new(BufWriter::with_capacity(1 << 20, file), &manifest.tensors).map_err(failed())?;
+    let mut writer =
+        safetensors::Writer::new(BufWriter::with_capacity(1 << 20, file), &manifest.tensors).map_err(failed())?;
     let mut done = BTreeSet::new();
     let mut put = |name: &str, bytes: &[u8]| {
         done.insert(name.to_owned());

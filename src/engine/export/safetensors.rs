@@ -60,7 +60,8 @@ impl<W: Write + Seek> Writer<W> {
     /// Writes one tensor's numbers.
     pub fn tensor(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let place = self.places.remove(name);
-        let (start, length) = place.ok_or_else(|| io::Error::other(format!("'{name}' has no place left in the file")))?;
+        let (start, length) =
+            place.ok_or_else(|| io::Error::other(format!("'{name}' has no place left in the file")))?;
         if length != bytes.len() as u64 {
             return Err(io::Error::other(format!("'{name}' has {} bytes where {length} belong", bytes.len())));
         }
@@ -91,15 +92,21 @@ mod tests {
 
     #[test]
     fn another_reader_finds_what_was_written_and_the_length_was_foretold() {
-        let mut tensors =
-            [spec("b", Dtype::I8, &[3]), spec("a", Dtype::F32, &[2, 1]), spec("é", Dtype::I64, &[1]), spec("e", Dtype::F16, &[0, 4])];
+        let mut tensors = [
+            spec("b", Dtype::I8, &[3]),
+            spec("a", Dtype::F32, &[2, 1]),
+            spec("é", Dtype::I64, &[1]),
+            spec("e", Dtype::F16, &[0, 4]),
+        ];
         sort(&mut tensors);
         let mut writer = Writer::new(Cursor::new(Vec::new()), &tensors).unwrap();
         writer.tensor("b", &[1, 2, 3]).unwrap();
         writer.tensor("é", &7i64.to_le_bytes()).unwrap();
         assert!(writer.tensor("a", &[0; 7]).is_err(), "seven bytes for eight");
         let mut writer = Writer::new(Cursor::new(Vec::new()), &tensors).unwrap();
-        for (name, bytes) in [("b", vec![1, 2, 3]), ("é", 7i64.to_le_bytes().to_vec()), ("a", vec![0; 8]), ("e", vec![])] {
+        for (name, bytes) in
+            [("b", vec![1, 2, 3]), ("é", 7i64.to_le_bytes().to_vec()), ("a", vec![0; 8]), ("e", vec![])]
+        {
             writer.tensor(name, &bytes).unwrap();
         }
         let file = writer.finish().unwrap().into_inner();

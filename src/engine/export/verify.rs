@@ -26,7 +26,8 @@ pub struct Reopened {
 /// `verification_failed` where the files can't be opened as a model, or any number differs.
 pub fn reopen(written: &Model, folder: &Path, paths: &[String], ctx: &RunContext<'_>) -> Result<Reopened> {
     let files = paths.iter().map(|path| input(folder, path)).collect::<Result<Vec<_>>>()?;
-    let (inspected, checkpoint) = inspect(&files).map_err(|error| failed("", format!("can't be opened again: {error}")))?;
+    let (inspected, checkpoint) =
+        inspect(&files).map_err(|error| failed("", format!("can't be opened again: {error}")))?;
     let model = Model::load(&inspected, &checkpoint, ctx)?;
     if model.sites != written.sites || model.norms.len() != written.norms.len() {
         return Err(failed("", "holds other sites than were written"));
@@ -46,7 +47,11 @@ pub fn reopen(written: &Model, folder: &Path, paths: &[String], ctx: &RunContext
         parity = parity.max(difference(&a.beta.to_vec1()?, &b.beta.to_vec1()?));
     }
     // Everything in memory was rounded to its stored type before, so nothing may differ at all
-    if parity == 0.0 { Ok(Reopened { inspected, model, parity }) } else { Err(failed("", format!("differs by {parity:e}"))) }
+    if parity == 0.0 {
+        Ok(Reopened { inspected, model, parity })
+    } else {
+        Err(failed("", format!("differs by {parity:e}")))
+    }
 }
 
 /// `max |a - b|`; infinite where lengths differ or a difference is no number.
@@ -67,5 +72,9 @@ pub fn input(folder: &Path, path: &str) -> Result<InputFile> {
 
 fn failed(site: &str, what: impl std::fmt::Display) -> EngineError {
     let detail = format!("what was written {what}: nothing is published; please report this");
-    EngineError::invalid(if site.is_empty() { String::new() } else { format!("/sites/{site}") }, Code::VerificationFailed, detail)
+    EngineError::invalid(
+        if site.is_empty() { String::new() } else { format!("/sites/{site}") },
+        Code::VerificationFailed,
+        detail,
+    )
 }

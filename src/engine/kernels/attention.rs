@@ -203,7 +203,9 @@ mod tests {
         let got = attention(&q, &k, &v, heads, 0.5, both(&[0, 1, 6, 8]))?;
         let mut start = 0;
         for length in lengths {
-            let split = |x: &Tensor| x.narrow(0, start, length)?.reshape((length, heads, head_dim))?.transpose(0, 1)?.contiguous();
+            let split = |x: &Tensor| {
+                x.narrow(0, start, length)?.reshape((length, heads, head_dim))?.transpose(0, 1)?.contiguous()
+            };
             let scores = (split(&q)?.matmul(&split(&k)?.transpose(1, 2)?)? * 0.5)?;
             let e = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
             let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;

@@ -123,7 +123,14 @@ mod tests {
             assert!(off(&linear(&x, &w, None)?, &want)? < 2e-4);
             assert!(off(&linear(&x, &w, Some(&b))?, &want.broadcast_add(&b)?)? < 2e-4);
         }
-        assert!(linear(&Tensor::zeros((2, 3), candle_core::DType::F32, &device)?, &Tensor::zeros((2, 4), candle_core::DType::F32, &device)?, None).is_err());
+        assert!(
+            linear(
+                &Tensor::zeros((2, 3), candle_core::DType::F32, &device)?,
+                &Tensor::zeros((2, 4), candle_core::DType::F32, &device)?,
+                None
+            )
+            .is_err()
+        );
         Ok(())
     }
 }

@@ -15,7 +15,8 @@ use candle_core::{CpuStorage, Layout, Result};
 /// The f32 numbers behind a contiguous tensor.
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let all = storage.as_slice::<f32>()?;
-    let (start, end) =
-        layout.contiguous_offsets().ok_or_else(|| candle_core::Error::Msg("a kernel needs contiguous tensors".into()))?;
+    let (start, end) = layout
+        .contiguous_offsets()
+        .ok_or_else(|| candle_core::Error::Msg("a kernel needs contiguous tensors".into()))?;
     all.get(start..end).ok_or_else(|| candle_core::Error::Msg("a layout reaches past its storage".into()))
 }

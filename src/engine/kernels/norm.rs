@@ -88,7 +88,8 @@ mod tests {
                 let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
                 let var = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / width as f64;
                 for (j, got) in got.iter().enumerate() {
-                    let want = (f64::from(row[j]) - mean) / (var + 1e-12).sqrt() * f64::from(gamma[j]) + f64::from(beta[j]);
+                    let want =
+                        (f64::from(row[j]) - mean) / (var + 1e-12).sqrt() * f64::from(gamma[j]) + f64::from(beta[j]);
                     assert!((f64::from(*got) - want).abs() < 1e-5, "width {width}: {got} is not {want}");
                 }
             }

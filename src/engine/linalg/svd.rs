@@ -32,9 +32,9 @@ pub fn svd(a: &[f32], rows: usize, columns: usize) -> Result<Svd> {
         return Err(EngineError::Internal(format!("no decomposition of {} numbers as [{rows}, {columns}]", a.len())));
     }
     let wide: Vec<f64> = a.iter().map(|x| f64::from(*x)).collect();
-    let found = MatRef::from_row_major_slice(&wide, rows, columns)
-        .thin_svd()
-        .map_err(|_| EngineError::Internal(format!("the decomposition of a [{rows}, {columns}] matrix did not converge")))?;
+    let found = MatRef::from_row_major_slice(&wide, rows, columns).thin_svd().map_err(|_| {
+        EngineError::Internal(format!("the decomposition of a [{rows}, {columns}] matrix did not converge"))
+    })?;
     let k = rows.min(columns);
     let (u, v, s) = (found.U(), found.V(), found.S().column_vector());
     let sign = |j: usize| {

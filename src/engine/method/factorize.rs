@@ -72,7 +72,10 @@ impl Plain {
 impl SiteAction for Plain {
     fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String> {
         let Layout::Dense { out, r#in, dtype } = current else {
-            return Err(format!("'{}' can't be factorized: factorize works on dense maps, so put it first", current.form()));
+            return Err(format!(
+                "'{}' can't be factorized: factorize works on dense maps, so put it first",
+                current.form()
+            ));
         };
         if site.role == SiteRole::Embedding {
             return Err("embedding tables are not factorized by this method: leave them out of targets".to_owned());
@@ -94,8 +97,10 @@ impl SiteAction for Plain {
         let found = svd(&linear.map.to_vec()?, out, r#in)?;
         let k = out.min(r#in);
         let root: Vec<f64> = found.s.iter().take(rank).map(|s| s.sqrt()).collect();
-        let left = (0..out).flat_map(|i| (0..rank).map(move |l| (i, l))).map(|(i, l)| (found.u[i * k + l] * root[l]) as f32);
-        let right = (0..rank).flat_map(|l| (0..r#in).map(move |j| (l, j))).map(|(l, j)| (found.v[j * k + l] * root[l]) as f32);
+        let left =
+            (0..out).flat_map(|i| (0..rank).map(move |l| (i, l))).map(|(i, l)| (found.u[i * k + l] * root[l]) as f32);
+        let right =
+            (0..rank).flat_map(|l| (0..r#in).map(move |j| (l, j))).map(|(l, j)| (found.v[j * k + l] * root[l]) as f32);
         let device = candle_core::Device::Cpu;
         let left = LinearMap::Dense(Dense::new(left.collect(), (out, rank), dtype, &device)?);
         let right = LinearMap::Dense(Dense::new(right.collect(), (rank, r#in), dtype, &device)?);

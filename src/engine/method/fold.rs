@@ -56,7 +56,9 @@ impl ModelAction for FoldBiases {
             if !(targets.contains(&block.value) && targets.contains(&block.output)) {
                 continue;
             }
-            let (Some(value), Some(output)) = (model.maps.get(block.value), model.maps.get(block.output)) else { continue };
+            let (Some(value), Some(output)) = (model.maps.get(block.value), model.maps.get(block.output)) else {
+                continue;
+            };
             let (Some(inner), Some(_)) = (&value.bias, &output.bias) else { continue };
             // W_O b_V + b_O is the output's own forward pass over b_V
             let moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?;

@@ -59,7 +59,11 @@ impl Kind {
             Self::OptionalCount(low, high) => {
                 let n = value.as_u64();
                 let allowed = format!("a whole number from {low} to {high}, or left out");
-                (value.is_number() || value.is_null(), value.is_null() || n.is_some_and(|n| (*low..=*high).contains(&n)), allowed)
+                (
+                    value.is_number() || value.is_null(),
+                    value.is_null() || n.is_some_and(|n| (*low..=*high).contains(&n)),
+                    allowed,
+                )
             }
         };
         match (fits_type, fits_range) {
@@ -143,8 +147,11 @@ mod tests {
         assert_eq!((resolved["bits"].clone(), resolved["rank"].clone()), (json!(8), Value::Null));
         let problems = resolve(SPECS, &given(r#"{"bit": 4, "bits": 5, "rank": "x"}"#), "/params").unwrap_err();
         let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
-        let want =
-            [("/params/bit", Code::UnknownField), ("/params/bits", Code::OutOfRange), ("/params/rank", Code::WrongType)];
+        let want = [
+            ("/params/bit", Code::UnknownField),
+            ("/params/bits", Code::OutOfRange),
+            ("/params/rank", Code::WrongType),
+        ];
         assert_eq!(seen, want);
         assert!(problems[0].detail.contains("did you mean 'bits'"));
     }

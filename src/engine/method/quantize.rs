@@ -89,12 +89,14 @@ impl Round {
     pub fn quantize(&self, weights: &[f32], (out, r#in): (usize, usize), scale_dtype: Dtype) -> (Grouped, usize) {
         let group_size = self.group_size(r#in);
         let (size, groups) = (group_size.unwrap_or(r#in).max(1), Grouped::groups(r#in, group_size));
-        let scheme =
-            Scheme { bits: self.bits, symmetric: self.symmetric, observer: self.observer, scale_dtype };
+        let scheme = Scheme { bits: self.bits, symmetric: self.symmetric, observer: self.observer, scale_dtype };
         let mut codes = vec![0i8; weights.len()];
         let mut grids = vec![(1f32, 0i8, false); out * groups];
-        codes.par_chunks_mut(r#in.max(1)).zip(weights.par_chunks(r#in.max(1))).zip(grids.par_chunks_mut(groups.max(1))).for_each(
-            |((codes, weights), grids)| {
+        codes
+            .par_chunks_mut(r#in.max(1))
+            .zip(weights.par_chunks(r#in.max(1)))
+            .zip(grids.par_chunks_mut(groups.max(1)))
+            .for_each(|((codes, weights), grids)| {
                 for ((codes, weights), cell) in codes.chunks_mut(size).zip(weights.chunks(size)).zip(grids) {
                     let (grid, raised) = scheme.grid(weights);
                     *cell = (grid.scale, grid.zero as i8, raised);
@@ -102,8 +104,7 @@ impl Round {
                         *code = grid.code(*weight) as i8;
                     }
                 }
-            },
-        );
+            });
         let grouped = Grouped {
             out,
             r#in,
@@ -127,11 +128,12 @@ impl Round {
                 symmetric: self.symmetric,
                 scale_dtype: *dtype,
             }),
-            Layout::Product { left, right } => Ok(Layout::Product {
-                left: Box::new(self.layout_of(left)?),
-                right: Box::new(self.layout_of(right)?),
-            }),
-            other => Err(format!("'{}' can't be rounded again: quantize works on dense and product maps", other.form())),
+            Layout::Product { left, right } => {
+                Ok(Layout::Product { left: Box::new(self.layout_of(left)?), right: Box::new(self.layout_of(right)?) })
+            }
+            other => {
+                Err(format!("'{}' can't be rounded again: quantize works on dense and product maps", other.form()))
+            }
         }
     }
 

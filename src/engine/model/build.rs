@@ -48,7 +48,8 @@ impl Model {
         for (i, site) in header.sites.iter().enumerate() {
             let module = &site.spec.module;
             let map = encoding::decode(&site.layout, module, checkpoint, &ctx.device)?;
-            let bias = if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
+            let bias =
+                if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
             maps.push(Arc::new(Linear { map, bias, input: Input::None, storage: StorageId(i as u32) }));
             ctx.progress(i + 1, total, "sites")?;
         }

@@ -83,7 +83,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn map(&self, site: usize) -> Result<&Linear> {
-        self.model.maps.get(site).map(AsRef::as_ref).ok_or_else(|| EngineError::Internal(format!("there is no site {site}")))
+        self.model
+            .maps
+            .get(site)
+            .map(AsRef::as_ref)
+            .ok_or_else(|| EngineError::Internal(format!("there is no site {site}")))
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {
@@ -95,8 +99,7 @@ impl Run<'_> {
     /// `LN(token[id] + position[i] + type[t])`, `[tokens, hidden]`.
     fn embed(&self, wiring: &Wiring, batch: &Packed) -> Result<Tensor> {
         let ids = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), &Device::Cpu);
-        let positions: Vec<u32> =
-            self.offsets.windows(2).flat_map(|w| 0..(w[1] - w[0]) as u32).collect();
+        let positions: Vec<u32> = self.offsets.windows(2).flat_map(|w| 0..(w[1] - w[0]) as u32).collect();
         let mut x = self.map(wiring.token)?.rows(&ids(&batch.ids)?)?;
         x = (x + self.map(wiring.position)?.rows(&ids(&positions)?)?)?;
         if let Some(table) = wiring.token_type {

@@ -136,7 +136,8 @@ impl Reader<'_> {
             })?;
         if layout.shape() != (site.out, site.r#in) {
             let (out, r#in) = layout.shape();
-            let detail = format!("'{name}' is [{out}, {in}], the config asks for [{}, {}]", site.out, site.r#in, in = r#in);
+            let detail =
+                format!("'{name}' is [{out}, {in}], the config asks for [{}, {}]", site.out, site.r#in, in = r#in);
             return Err(problem(&name, Code::TensorShape, &detail));
         }
         dtype_of(&layout).map_or(Ok(()), |dtype| Err(foreign_dtype(&name, dtype)))?;
@@ -170,8 +171,7 @@ impl Reader<'_> {
             let table = module.to_ascii_lowercase().contains("embed");
             let (role, category) =
                 if table { (SiteRole::Embedding, Category::Embedding) } else { (SiteRole::Linear, Category::Mlp) };
-            let spec =
-                SiteSpec { site: module.to_owned(), role, category, module: module.to_owned(), out, r#in, bias };
+            let spec = SiteSpec { site: module.to_owned(), role, category, module: module.to_owned(), out, r#in, bias };
             sites.push(SiteHeader { spec, layout });
         }
         (sites, None)

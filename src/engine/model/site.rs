@@ -38,7 +38,10 @@ impl Selection {
                 match compiled(glob) {
                     Ok(glob) => {
                         let matcher = glob.compile_matcher();
-                        if header.sites.iter().all(|s| !matcher.is_match(path(&s.spec.site))) && targets.is_some() && field == "targets" {
+                        if header.sites.iter().all(|s| !matcher.is_match(path(&s.spec.site)))
+                            && targets.is_some()
+                            && field == "targets"
+                        {
                             let detail = format!("'{}' matches no site of this model", glob.glob());
                             problems.push(Problem::new(at, Code::NoSuchSite, detail));
                         }

@@ -92,4 +92,3 @@ pub struct Available {
     /// Whether the evaluation rows have labels.
     pub evaluation_has_labels: bool,
 }
-

@@ -114,7 +114,11 @@ fn under(found: Vec<Problem>, at: &str) -> Vec<Problem> {
     found.into_iter().map(|p| Problem { pointer: format!("{at}{}", p.pointer), ..p }).collect()
 }
 
-fn plan_evaluate(recipe: &Recipe, header: &ModelHeader, available: &Available) -> Result<PlannedEvaluate, Vec<Problem>> {
+fn plan_evaluate(
+    recipe: &Recipe,
+    header: &ModelHeader,
+    available: &Available,
+) -> Result<PlannedEvaluate, Vec<Problem>> {
     let asked = &recipe.evaluate;
     let positions = header.spec.as_ref().map_or(usize::MAX, |s| s.positions);
     let max_seq_length = asked.max_seq_length.unwrap_or(DEFAULT_SEQ_LENGTH.min(positions));
@@ -169,11 +173,16 @@ fn notes(header: &ModelHeader, available: &Available, evaluate: &PlannedEvaluate
     let mut notes = Vec::new();
     if header.spec.is_none() {
         let family = header.family.as_deref().unwrap_or("unknown");
-        notes.push(format!("the family '{family}' can't be run: weights are compressed, and nothing is measured by running the model"));
+        notes.push(format!(
+            "the family '{family}' can't be run: weights are compressed, and nothing is measured by running the model"
+        ));
     } else if evaluate.metrics.is_empty() {
         notes.push("nothing is measured: the report will say so".to_owned());
     } else if available.evaluation_rows.is_none() {
-        notes.push("without evaluation data task quality is not measured: the report gives fidelity to the original alone".to_owned());
+        notes.push(
+            "without evaluation data task quality is not measured: the report gives fidelity to the original alone"
+                .to_owned(),
+        );
     }
     notes
 }

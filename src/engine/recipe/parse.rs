@@ -81,7 +81,11 @@ impl Reader {
             .filter(|list| list.len() <= MOST_GLOBS)
             .and_then(|list| list.iter().map(|v| v.as_str().map(ToOwned::to_owned)).collect());
         if list.is_none() {
-            self.refuse(format!("{at}/{name}"), Code::WrongType, format!("a list of at most {MOST_GLOBS} texts is needed"));
+            self.refuse(
+                format!("{at}/{name}"),
+                Code::WrongType,
+                format!("a list of at most {MOST_GLOBS} texts is needed"),
+            );
         }
         list
     }
@@ -95,14 +99,22 @@ impl Reader {
         }
         let version = self.whole(fields, "version", "", 1, 1).unwrap_or(1) as u32;
         if fields.get("constraints").is_some_and(|v| !v.is_null()) {
-            self.refuse("/constraints", Code::NotYetSupported, "a search under constraints is not supported yet: give the stages' settings");
+            self.refuse(
+                "/constraints",
+                Code::NotYetSupported,
+                "a search under constraints is not supported yet: give the stages' settings",
+            );
         }
         Recipe {
             version,
             seed: self.whole(fields, "seed", "", 0, u64::MAX).unwrap_or(0),
             calibration: fields.get("calibration").filter(|v| !v.is_null()).map(|v| self.calibration(v)),
             stages: self.stages(fields.get("stages")),
-            evaluate: fields.get("evaluate").filter(|v| !v.is_null()).map(|v| self.evaluate(v, "/evaluate")).unwrap_or_default(),
+            evaluate: fields
+                .get("evaluate")
+                .filter(|v| !v.is_null())
+                .map(|v| self.evaluate(v, "/evaluate"))
+                .unwrap_or_default(),
             export: self.texts(fields, "export", "").unwrap_or_else(super::default_export),
         }
     }
@@ -112,7 +124,8 @@ impl Reader {
         let empty = Map::new();
         let fields = self.object(value, at, &["num_calibration_samples", "max_seq_length"]).unwrap_or(&empty);
         Calibration {
-            num_calibration_samples: self.whole(fields, "num_calibration_samples", at, 1, 1_000_000).unwrap_or(512) as usize,
+            num_calibration_samples: self.whole(fields, "num_calibration_samples", at, 1, 1_000_000).unwrap_or(512)
+                as usize,
             max_seq_length: self.whole(fields, "max_seq_length", at, 3, 1_048_576).unwrap_or(128) as usize,
         }
     }
@@ -159,7 +172,11 @@ impl Reader {
         }
         let floor = fields.get("reference_floor").filter(|v| !v.is_null());
         if let Some(value) = floor.filter(|v| !v.as_f64().is_some_and(|x| (0.0..=1.0).contains(&x))) {
-            self.refuse(format!("{at}/reference_floor"), Code::OutOfRange, format!("{value}: an accuracy from 0 to 1 is needed"));
+            self.refuse(
+                format!("{at}/reference_floor"),
+                Code::OutOfRange,
+                format!("{value}: an accuracy from 0 to 1 is needed"),
+            );
         }
         Evaluate {
             metrics,
@@ -185,8 +202,15 @@ mod tests {
         let problems = Recipe::parse(&value).unwrap_err();
         let pointers: Vec<_> = problems.iter().map(|p| p.pointer.as_str()).collect();
         for pointer in [
-            "/version", "/sed", "/stages/0/param", "/stages/1/method", "/stages/1/targets", "/stages/2",
-            "/evaluate/metrics/0", "/evaluate/max_seq_length", "/evaluate/reference_floor",
+            "/version",
+            "/sed",
+            "/stages/0/param",
+            "/stages/1/method",
+            "/stages/1/targets",
+            "/stages/2",
+            "/evaluate/metrics/0",
+            "/evaluate/max_seq_length",
+            "/evaluate/reference_floor",
         ] {
             assert!(pointers.contains(&pointer), "{pointer} is not among {pointers:?}");
         }

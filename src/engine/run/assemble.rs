@@ -12,10 +12,10 @@ use crate::engine::evaluate::Scores;
 use crate::engine::export::verify::Reopened;
 use crate::engine::hash::sha256;
 use crate::engine::job::{Datasets, OutputFile, Source};
+use crate::engine::model::ModelHeader;
 use crate::engine::model::build::Model;
 use crate::engine::model::inspect::Inspected;
 use crate::engine::model::spec::{Category, Head};
-use crate::engine::model::ModelHeader;
 use crate::engine::plan::{Available, Plan};
 use crate::engine::recipe::Recipe;
 use crate::engine::report::accounting::{self, Accounting};
@@ -50,8 +50,12 @@ pub(super) fn report(done: &Compressed<'_>, bench: Option<Bench<'_>>, ctx: &RunC
     let scoring = bench.filter(|b| b.wants_scores());
     let answers = |model: &Model| scoring.map(|b| b.score(model, ctx)).transpose();
     // The last stage's model is the result, which is scored from its files
-    let mut per_stage: Vec<Option<Scores>> =
-        done.stages.iter().take(done.stages.len().saturating_sub(1)).map(|s| answers(&s.model)).collect::<Result<_>>()?;
+    let mut per_stage: Vec<Option<Scores>> = done
+        .stages
+        .iter()
+        .take(done.stages.len().saturating_sub(1))
+        .map(|s| answers(&s.model))
+        .collect::<Result<_>>()?;
     let last = answers(result)?;
     if !done.stages.is_empty() {
         per_stage.push(last.clone());
@@ -65,7 +69,8 @@ pub(super) fn report(done: &Compressed<'_>, bench: Option<Bench<'_>>, ctx: &RunC
         quality: scoring.map_or(Ok(None), Bench::original_quality)?,
     };
     let total_bytes = done.artifacts.iter().map(|f| f.size_bytes).sum();
-    let mut after = After::new(Some(&before), done.plan.predicted.size_bytes, total_bytes, done.plan.predicted.parameters);
+    let mut after =
+        After::new(Some(&before), done.plan.predicted.size_bytes, total_bytes, done.plan.predicted.parameters);
     if let (Some(bench), Some(scores)) = (scoring, &last) {
         after.quality = bench.quality(scores)?;
         after.quality_change = bench.change(scores)?;
@@ -198,7 +203,8 @@ pub(super) fn artifacts(files: &[OutputFile], parity: f64) -> Vec<ArtifactReport
 }
 
 fn provenance(done: &Compressed<'_>, bench: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Provenance> {
-    let recipe = serde_json::to_vec(done.recipe).map_err(|e| crate::engine::error::EngineError::Internal(e.to_string()))?;
+    let recipe =
+        serde_json::to_vec(done.recipe).map_err(|e| crate::engine::error::EngineError::Internal(e.to_string()))?;
     Ok(Provenance {
         pare_version: env!("CARGO_PKG_VERSION").to_owned(),
         host: ctx.host.clone(),
@@ -278,7 +284,11 @@ pub(super) fn reasons(report: &mut Report, bench: Option<&Bench<'_>>, header: &M
         need(compression.peak_memory_bytes.is_none(), "/measurements/compression/peak_memory_bytes".into(), reason);
     }
     let host = &report.provenance.host;
-    need(host.binary_sha256.is_none(), "/provenance/host/binary_sha256".into(), "the running program could not be read");
+    need(
+        host.binary_sha256.is_none(),
+        "/provenance/host/binary_sha256".into(),
+        "the running program could not be read",
+    );
     need(report.provenance.protocol.is_none(), "/provenance/protocol".into(), no_quality);
     for (pointer, reason) in missing {
         report.unmeasured(pointer, reason);

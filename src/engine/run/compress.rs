@@ -169,7 +169,10 @@ fn check_prediction(plan: &Plan, folder: &Path) -> Result<()> {
         let path = folder.join(&file.path);
         let size_bytes = std::fs::metadata(&path).map_err(EngineError::io(&path, "read"))?.len();
         if size_bytes != file.size_bytes {
-            let detail = format!("'{}' has {size_bytes} bytes, {} were predicted: please report this", file.path, file.size_bytes);
+            let detail = format!(
+                "'{}' has {size_bytes} bytes, {} were predicted: please report this",
+                file.path, file.size_bytes
+            );
             return Err(EngineError::invalid("", Code::VerificationFailed, detail));
         }
     }

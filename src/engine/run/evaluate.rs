@@ -94,7 +94,12 @@ pub fn evaluate_files(
         .map(|opened| -> Result<Before> {
             let header = &opened.inspected.header;
             let quality = if wanted { bench.original_quality()? } else { None };
-            Ok(Before { size_bytes: header.size_bytes, total_bytes: total(opened), parameters: header.parameters, quality })
+            Ok(Before {
+                size_bytes: header.size_bytes,
+                total_bytes: total(opened),
+                parameters: header.parameters,
+                quality,
+            })
         })
         .transpose()?;
     let mut after = After::new(before.as_ref(), header.size_bytes, total(&measured), header.parameters);
@@ -144,7 +149,9 @@ pub fn evaluate_files(
         unmeasured: BTreeMap::new(),
     };
     assemble::reasons(&mut report, Some(&bench), header);
-    for pointer in ["/recipe", "/plan", "/provenance/recipe_sha256", "/measurements/compression", "/measurements/predicted"] {
+    for pointer in
+        ["/recipe", "/plan", "/provenance/recipe_sha256", "/measurements/compression", "/measurements/predicted"]
+    {
         report.unmeasured(pointer, "a model was measured as it is: nothing was compressed");
     }
     Ok(Evaluated { report, scores, evaluate_time })

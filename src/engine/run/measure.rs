@@ -48,7 +48,8 @@ impl<'a> Bench<'a> {
         let head = |rows: &[Vec<u32>]| rows.iter().take(few).cloned().collect::<Vec<_>>();
         let encoded = Encoded { ids: head(&self.rows.encoded.ids), type_ids: head(&self.rows.encoded.type_ids) };
         let again = score(model, &encoded, ctx)?;
-        let first = Scores { width: scores.width, values: scores.values.iter().take(few * scores.width).copied().collect() };
+        let first =
+            Scores { width: scores.width, values: scores.values.iter().take(few * scores.width).copied().collect() };
         self.floor = self.compare(&first, &again)?.kl.map(|kl| kl.mean);
         self.original = Some(scores);
         Ok(())
@@ -124,7 +125,8 @@ impl<'a> Bench<'a> {
         let length = self.evaluate.max_seq_length;
         let vocabulary = Vocabulary::plain(self.spec.vocab, &[self.spec.pad_token_id]);
         let row = vocabulary_text(&vocabulary, 1, length, 0);
-        let packed = Packed::new(row.ids.iter().zip(&row.type_ids).map(|(ids, types)| (ids.as_slice(), types.as_slice())));
+        let packed =
+            Packed::new(row.ids.iter().zip(&row.type_ids).map(|(ids, types)| (ids.as_slice(), types.as_slice())));
         let time = |model: &Model| {
             let model = model.realized()?;
             let mut once = || model.forward(&packed).map(drop);
@@ -139,4 +141,3 @@ impl<'a> Bench<'a> {
 /// What counts as an answer.
 pub(super) const PROTOCOL: &str = "the label with the largest logit, of every row of the evaluation set, cut to max_seq_length \
     tokens with the special ones";
-

@@ -50,11 +50,12 @@ async fn start() -> Cluster {
     let cluster = start_free().await;
     let url = cluster.url("postgres");
     let mut conn = PgConnection::connect(&url).await.unwrap();
-    let old: Vec<String> = sqlx::query_scalar("select datname from pg_database where datname ~ '^t_[0-9]' or datname = $1")
-        .bind(TEMPLATE)
-        .fetch_all(&mut conn)
-        .await
-        .unwrap();
+    let old: Vec<String> =
+        sqlx::query_scalar("select datname from pg_database where datname ~ '^t_[0-9]' or datname = $1")
+            .bind(TEMPLATE)
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
     for name in old {
         let drop = format!("drop database {name} with (force)");
         sqlx::query(AssertSqlSafe(drop)).execute(&mut conn).await.unwrap();

@@ -82,9 +82,9 @@ impl<'a> ConfigReader<'a> {
             let count = self.size_or("num_labels", 2, 100_000);
             return (0..count).map(|i| format!("LABEL_{i}")).collect();
         };
-        let names: Option<Vec<String>> = value.as_object().and_then(|map| {
-            (0..map.len()).map(|i| map.get(&i.to_string())?.as_str().map(ToOwned::to_owned)).collect()
-        });
+        let names: Option<Vec<String>> = value
+            .as_object()
+            .and_then(|map| (0..map.len()).map(|i| map.get(&i.to_string())?.as_str().map(ToOwned::to_owned)).collect());
         match names {
             Some(names) if !names.is_empty() => names,
             _ => {
