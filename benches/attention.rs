@@ -1,5 +1,7 @@
 //! Attention of 12 heads of 32 over packed rows; throughput in tokens.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pare::engine::kernels::attention::{Offsets, attention};

@@ -1,5 +1,7 @@
 //! `y = x Wᵀ + b` in the shapes of a small encoder; throughput in multiply-adds.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pare::engine::kernels::linear::linear;

@@ -1,5 +1,7 @@
 //! Round-to-nearest over a 1536 by 384 matrix, all cores; throughput in bytes of f32 weights.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pare::engine::method::quantize::Round;
 use pare::engine::method::range::Observer;

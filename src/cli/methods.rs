@@ -20,7 +20,7 @@ pub(super) struct Args {
 }
 
 #[allow(clippy::print_stdout)] // the command's answer
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args) {
     if args.json {
         println!("{:#}", capabilities());
     } else if args.markdown {
@@ -28,7 +28,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         print!("{}", text());
     }
-    Ok(())
 }
 
 /// The README's tables.

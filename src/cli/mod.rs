@@ -97,7 +97,10 @@ pub fn main() -> ExitCode {
         Command::Compress(args) => compress::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),
-        Command::Methods(args) => methods::run(args),
+        Command::Methods(args) => {
+            methods::run(args);
+            Ok(())
+        }
         Command::Evaluate(args) => evaluate::run(args),
         Command::RunJob(job) => job.run(),
         Command::RunPostgres(postgres) => postgres.run(),

@@ -48,6 +48,7 @@ pub struct Datasets {
 }
 
 /// What to do.
+#[allow(clippy::large_enum_variant)] // there is one of it in a process
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {

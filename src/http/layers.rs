@@ -101,6 +101,7 @@ pub(super) async fn check_host(State(rule): State<HostRule>, request: Request, n
 }
 
 /// A handler that panicked.
+#[allow(clippy::needless_pass_by_value)] // the layer's signature
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());

@@ -50,6 +50,7 @@ pub(super) struct Started {
 
 impl Server {
     /// Starts the thread. The first channel tells when the server was started, the second one how it ended for good.
+    #[allow(clippy::type_complexity)] // one caller, which takes it apart at once
     pub(super) fn spawn(
         config: ClusterConfig,
     ) -> Result<(Arc<Self>, oneshot::Receiver<Result<Started>>, watch::Receiver<Option<String>>)> {

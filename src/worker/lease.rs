@@ -145,17 +145,13 @@ impl Keeper {
         let started = Instant::now();
         let due = (started + wait).min(self.trusted_until);
         let phase = self.status.borrow().phase.clone();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => return,
-                () = self.interest.hint(Some(self.id.0)) => return,
-                changed = self.status.changed() => {
-                    if changed.is_err() || self.status.borrow_and_update().phase != phase {
-                        return;
-                    }
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = self.interest.hint(Some(self.id.0)) => {}
+            changed = self.status.changed() => {
+                if changed.is_ok() && self.status.borrow_and_update().phase == phase {
                     let soon = due.min(started + self.timing.progress);
                     tokio::time::sleep_until(soon).await;
-                    return;
                 }
             }
         }

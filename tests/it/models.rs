@@ -51,7 +51,7 @@ async fn refused_files_are_all_named_and_nothing_is_stored() {
     ];
     assert_eq!(answer.problems(), expected.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
     assert!(answer.json()["detail"].as_str().unwrap().contains("python"), "the command that converts");
-    assert!(!app.store.size_bytes(&Digest::of(b"{}")).await.is_ok(), "the good file was stored");
+    assert!(app.store.size_bytes(&Digest::of(b"{}")).await.is_err(), "the good file was stored");
     assert_eq!(app.get("/v1/models").await.json()["data"], json!([]));
 }
 

@@ -75,7 +75,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut before = 0;
     for ties in order.chunk_by(|a, b| a.1 == b.1) {
-        let rank = before as f64 + (ties.len() as f64 + 1.0) / 2.0;
+        let rank = before as f64 + f64::midpoint(ties.len() as f64, 1.0);
         for &(index, _) in ties {
             if let Some(slot) = ranks.get_mut(index) {
                 *slot = rank;

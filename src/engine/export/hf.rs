@@ -160,7 +160,7 @@ fn write_weights(
         done.insert(name.to_owned());
         writer.tensor(name, bytes).map_err(failed())
     };
-    let dtype_of = |name: &str| checkpoint.get(name).map(|t| t.dtype).unwrap_or(inspected.header.dtype);
+    let dtype_of = |name: &str| checkpoint.get(name).map_or(inspected.header.dtype, |t| t.dtype);
     for (i, (site, linear)) in model.sites.iter().zip(&model.maps).enumerate() {
         for (tensor, bytes) in encoding::encode(&linear.map, &site.module)? {
             put(&tensor.name, &bytes)?;

@@ -168,7 +168,7 @@ impl SiteAction for Round {
                 why: "the weights of these groups are too small for the type of the scales".to_owned(),
             });
         }
-        if let Some(size) = self.group_size(site.r#in).filter(|size| site.r#in % size != 0) {
+        if let Some(size) = self.group_size(site.r#in).filter(|size| !site.r#in.is_multiple_of(*size)) {
             fallbacks.push(Fallback {
                 site: site.site.clone(),
                 what: format!("a last group of {} columns", site.r#in % size),

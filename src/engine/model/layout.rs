@@ -125,14 +125,14 @@ pub enum Layout {
     /// `left · right`: `[out, rank] · [rank, in]`.
     Product {
         /// `[out, rank]`.
-        left: Box<Layout>,
+        left: Box<Self>,
         /// `[rank, in]`.
-        right: Box<Layout>,
+        right: Box<Self>,
     },
     /// The sum of maps of equal shape. Reserved: no method makes it yet.
     Sum {
         /// The terms.
-        terms: Vec<Layout>,
+        terms: Vec<Self>,
     },
 }
 

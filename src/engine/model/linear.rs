@@ -49,9 +49,9 @@ pub enum LinearMap {
     /// Kept values and where they stand.
     Masked(Masked),
     /// `left · right`, `[out, rank] · [rank, in]`: low rank. Each side is a map of any form.
-    Product(Box<LinearMap>, Box<LinearMap>),
+    Product(Box<Self>, Box<Self>),
     /// The sum of maps of one shape: low rank plus sparse.
-    Sum(Vec<LinearMap>),
+    Sum(Vec<Self>),
 }
 
 /// Plain numbers, held as f32 and stored as `dtype`.

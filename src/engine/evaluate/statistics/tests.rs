@@ -92,7 +92,7 @@ proptest! {
         for (value, rank) in values.iter().zip(ranks(&values)) {
             let below = values.iter().filter(|other| *other < value).count() as f64;
             let equal = values.iter().filter(|other| *other == value).count() as f64;
-            prop_assert_eq!(rank, below + (equal + 1.0) / 2.0);
+            prop_assert_eq!(rank, below + f64::midpoint(equal, 1.0));
         }
     }
 

@@ -18,7 +18,7 @@ impl Architecture for Bert {
         let mut c = ConfigReader::new(files.config);
         let hidden = c.size("hidden_size", 65_536);
         let heads = c.size("num_attention_heads", 1_024);
-        if hidden % heads != 0 {
+        if !hidden.is_multiple_of(heads) {
             c.refuse("num_attention_heads", format!("{heads} heads do not divide hidden_size {hidden}"));
         }
         let activation = match c.text_or("hidden_act", "gelu") {

@@ -43,7 +43,7 @@ fn row(doc: &Doc<'_>, base: &str, before: Option<&str>, metric: Option<&str>, la
         "<tr><th scope=\"row\">{label}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td>{}</td></tr>\n",
         doc.show(&at("size_bytes"), bytes),
-        only_stages(doc.or_dash(difference("size_bytes"), base, |change| bytes_change(change))),
+        only_stages(doc.or_dash(difference("size_bytes"), base, bytes_change)),
         doc.show(&at("parameters"), count),
         doc.or_dash(doc.number(&at(&value)), &at("quality"), percent),
         only_stages(doc.or_dash(difference(&value), &at("quality"), points)),
