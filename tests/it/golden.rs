@@ -6,7 +6,7 @@ use pare::engine::data::Encoded;
 use pare::engine::evaluate::score::score;
 use pare::engine::model::build::Model;
 use pare::engine::model::inspect::inspect;
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 
 use crate::support::engine::{model, own, shared, with_context};
 
@@ -43,7 +43,13 @@ fn check(folder: &Path, expected: &str, name: &str) {
 
 fn integers(file: &SafeTensors<'_>, name: &str) -> Vec<i64> {
     let tensor = file.tensor(name).unwrap();
-    tensor.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+    match tensor.dtype() {
+        Dtype::I64 => tensor.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect(),
+        Dtype::I32 => {
+            tensor.data().chunks_exact(4).map(|b| i64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect()
+        }
+        other => panic!("{name} is {other:?}"),
+    }
 }
 
 fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {

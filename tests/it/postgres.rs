@@ -136,13 +136,16 @@ async fn an_orphan_on_our_cluster_is_ended_on_start() {
     let data = state.path().join("postgres/data");
     let owner = fs::metadata(&data).unwrap();
     let mut orphan = Command::new(program);
-    orphan.arg("-D").arg(&data).args(["-c", "listen_addresses=", "-c", "unix_socket_directories="]);
+    orphan.arg("-D").arg(&data).arg("-k").arg(&data).args(["-c", "listen_addresses="]);
     if rustix::process::geteuid().is_root() {
         orphan.uid(owner.uid()).gid(owner.gid());
     }
     let mut orphan = orphan.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(orphan.id()).unwrap();
-    wait_until("the orphan's start", || server_pid(state.path()) == Some(pid));
+    wait_until("the orphan's start", || {
+        server_pid(state.path()) == Some(pid)
+            && fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|file| file.contains("ready"))
+    });
     let collector = std::thread::spawn(move || orphan.wait().unwrap());
 
     let cluster = Cluster::start(config(state.path().into())).await.unwrap();
@@ -170,8 +173,8 @@ async fn root_lends_the_server_another_account_even_in_a_closed_folder() {
         eprintln!("skipped: not root");
         return;
     }
-    let state = tempfile::tempdir().unwrap(); // 0700, root's
-    assert_eq!(fs::metadata(state.path()).unwrap().mode() & 0o777, 0o700);
+    let state = tempfile::tempdir().unwrap();
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let long = state.path().join("a-long-name-".repeat(10));
     fs::create_dir(&long).unwrap();
     let cluster = Cluster::start(config(long.clone())).await.unwrap();

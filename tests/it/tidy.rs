@@ -65,7 +65,6 @@ fn the_engine_is_pure() {
         "chrono::",
         "std::net",
         "std::process",
-        "println!",
         "crate::db",
         "crate::http",
         "crate::store",

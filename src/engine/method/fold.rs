@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use serde_json::{Map, Value};
 
 use super::{Action, Fallback, Method, MethodSpec, ModelAction, Needs};
@@ -61,7 +62,9 @@ impl ModelAction for FoldBiases {
             };
             let (Some(inner), Some(_)) = (&value.bias, &output.bias) else { continue };
             // W_O b_V + b_O is the output's own forward pass over b_V
-            let moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?;
+            let mut moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?.to_vec1::<f32>()?;
+            output.bias_dtype.round(&mut moved);
+            let moved = Tensor::from_vec(moved, output.map.layout().shape().0, inner.device())?;
             let zero = inner.zeros_like()?;
             if let Some(output) = folded.maps.get_mut(block.output).map(Arc::make_mut) {
                 output.bias = Some(moved);

@@ -50,7 +50,8 @@ impl Model {
             let map = encoding::decode(&site.layout, module, checkpoint, &ctx.device)?;
             let bias =
                 if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
-            maps.push(Arc::new(Linear { map, bias, input: Input::None, storage: StorageId(i as u32) }));
+            let bias_dtype = checkpoint.get(&format!("{module}.bias")).map_or(header.dtype, |t| t.dtype);
+            maps.push(Arc::new(Linear { map, bias, bias_dtype, input: Input::None, storage: StorageId(i as u32) }));
             ctx.progress(i + 1, total, "sites")?;
         }
         let norm = |spec: &NormSpec| -> Result<Norm> {

@@ -20,8 +20,10 @@ pub struct StorageId(pub u32);
 pub struct Linear {
     /// The map.
     pub map: LinearMap,
-    /// `[out]`, f32.
+    /// `[out]`, f32, already rounded to `bias_dtype`.
     pub bias: Option<Tensor>,
+    /// What the bias is stored as.
+    pub bias_dtype: Dtype,
     /// What happens to `x` first.
     pub input: Input,
     /// Where its numbers lie.
