@@ -76,10 +76,17 @@ async fn insert_files(conn: &mut PgConnection, id: JobId, files: &[NewJobFile]) 
 /// was taken away.
 pub async fn finish_failed(conn: &mut PgConnection, id: JobId, token: Uuid, problems: &[Problem]) -> Result<bool> {
     let Some(lease) = take_lease(conn, id, token).await? else { return Ok(false) };
-    let error = error_of(problems);
+    let problems: Vec<Problem> = problems.iter().map(storable).collect();
+    let error = error_of(&problems);
     let Some(moved) = end(conn, id, Some(&lease), JobState::Failed, Some(&error)).await? else { return Ok(false) };
-    reject_upload(conn, &moved, problems).await?;
+    reject_upload(conn, &moved, &problems).await?;
     Ok(true)
+}
+
+/// The database's texts hold every character but U+0000, which a hostile file can bring into a message.
+fn storable(problem: &Problem) -> Problem {
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    Problem::new(clean(&problem.pointer), problem.code, clean(&problem.detail))
 }
 
 /// Ends a job that was asked to stop; false if it was taken away or nobody asked.

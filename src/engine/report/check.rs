@@ -115,7 +115,8 @@ fn collect(value: &Value, pointer: &mut String, found: &mut Vec<String>) {
         Value::Null => found.push(pointer.clone()),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                pointer.push_str(&format!("/{index}"));
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
                 collect(item, pointer, found);
                 pointer.truncate(length);
             }

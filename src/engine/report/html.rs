@@ -14,6 +14,7 @@ mod scale;
 mod sites;
 mod speed;
 mod stages;
+mod svg;
 mod unmeasured;
 mod verdict;
 
@@ -76,9 +77,13 @@ fn table(label: &str, head: &str, rows: &str) -> String {
 
 /// Names and values, one beside the other. Values are HTML.
 fn facts(rows: &[(&str, String)]) -> String {
-    let rows: String =
-        rows.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>\n")).collect();
+    let rows = each(rows, |(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>\n"));
     format!("<dl class=\"facts\">\n{rows}</dl>\n")
+}
+
+/// What `write` makes of each item, one after the other.
+fn each<T>(items: impl IntoIterator<Item = T>, write: impl FnMut(T) -> String) -> String {
+    items.into_iter().map(write).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]

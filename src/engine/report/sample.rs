@@ -180,7 +180,7 @@ fn sites() -> Vec<SiteReport> {
     for layer in 0..6_u32 {
         for (number, (name, out, columns)) in linear.iter().enumerate() {
             let category = if name.starts_with("mlp") { Category::Mlp } else { Category::Attention };
-            let error = 0.05 + 0.013 * f64::from((layer * 7 + number as u32 * 5) % 11);
+            let error = 0.05 + 0.03 * f64::from((layer * 7 + number as u32 * 5) % 11);
             let mut site = site(&format!("encoder.{layer}.{name}"), category, out * columns + out, 4, error);
             site.heads = (category == Category::Attention).then_some(12);
             sites.push(site);

@@ -193,7 +193,7 @@ async fn a_recipe_of_the_same_name_is_its_next_version() {
     assert_eq!(store(one).await.version, 1);
     assert_eq!(store(two.clone()).await.version, 2);
     let found = recipes::find_by_name(&db.pool, DEFAULT_TENANT, "mine").await.unwrap().unwrap();
-    assert_eq!((found.version, found.recipe.to_string()), (2, two.to_string()), "as written");
+    assert_eq!((found.version, &found.recipe), (2, &two));
     let page = ListFilter { limit: 10, before: None };
     assert_eq!(recipes::list(&db.pool, DEFAULT_TENANT, &page).await.unwrap(), [found]);
     let recipe = json!({ "version": 1 });

@@ -2,7 +2,8 @@
 
 use super::format::{bytes, bytes_change, escape, fixed, name, short_bytes};
 use super::read::{Doc, segment};
-use super::{table, titled};
+use super::svg::{figure, rect, text};
+use super::{each, table, titled};
 
 const WIDTH: f64 = 920.0;
 const LEFT: f64 = 76.0;
@@ -40,43 +41,29 @@ fn total(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> u64) -> u64 {
 fn bars(parts: &[Part<'_>]) -> String {
     let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
     let scale = (WIDTH - LEFT - 76.0) / before.max(after).max(1) as f64;
-    let mut rows = String::new();
-    let mut height = 0.0;
+    let mut rows = Vec::new();
     if before > 0 {
-        rows.push_str(&bar(parts, "before", |part| part.before.unwrap_or(0), scale, height));
-        height += ROW;
+        rows.push(bar(parts, "before", |part| part.before.unwrap_or(0), scale, 0.0));
     }
-    rows.push_str(&bar(parts, "after", |part| part.after, scale, height));
-    height += ROW;
-    format!(
-        "<figure><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Bytes by category before and after: \
-         the table below has the numbers\">\n{rows}</svg></figure>\n"
-    )
+    rows.push(bar(parts, "after", |part| part.after, scale, ROW * rows.len() as f64));
+    let label = "Bytes by category before and after: the table below has the numbers";
+    figure((WIDTH, ROW * rows.len() as f64), label, &rows.concat())
 }
 
 fn bar(parts: &[Part<'_>], label: &str, of: impl Fn(&Part<'_>) -> u64, scale: f64, top: f64) -> String {
-    let mut bar = format!(
-        "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>\n",
-        LEFT - 12.0,
-        top + 21.0
-    );
     let mut left = LEFT;
-    for part in parts {
-        let width = of(part) as f64 * scale;
-        if width > 0.05 {
-            bar.push_str(&format!(
-                "<rect class=\"{}\" x=\"{left:.2}\" y=\"{:.1}\" width=\"{width:.2}\" height=\"28\"><title>{} {label}: \
-                 {}</title></rect>\n",
-                class(part.category),
-                top + 2.0,
-                name(part.category),
-                short_bytes(of(part) as f64)
-            ));
-        }
+    let shapes = each(parts, |part| {
+        let (from, width) = (left, of(part) as f64 * scale);
         left += width;
-    }
+        if width < 0.05 {
+            return String::new();
+        }
+        let title = format!("{} {label}: {}", name(part.category), short_bytes(of(part) as f64));
+        rect(class(part.category), (from, top + 2.0), (width, 28.0), &title)
+    });
     let all = short_bytes(total(parts, of) as f64);
-    bar + &format!("<text class=\"tick strong\" x=\"{:.1}\" y=\"{:.1}\">{all}</text>\n", left + 10.0, top + 21.0)
+    let line = top + 21.0;
+    text("tick", (LEFT - 12.0, line), "end", label) + &shapes + &text("tick strong", (left + 10.0, line), "start", &all)
 }
 
 /// The colour of a category; names that are not ours share one.
@@ -95,15 +82,14 @@ fn class(category: &str) -> &'static str {
 fn sums(doc: &Doc<'_>, parts: &[Part<'_>]) -> String {
     let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
     let known = parts.iter().any(|part| part.before.is_some());
-    let mut rows: String = parts.iter().map(|part| row(doc, part, after)).collect();
     let cells = if known {
-        format!("<td>{}</td><td>{}</td><td>{}</td>", bytes(before as f64), bytes(after as f64), {
-            bytes_change(after as f64 - before as f64)
-        })
+        let change = bytes_change(after as f64 - before as f64);
+        format!("<td>{}</td><td>{}</td><td>{change}</td>", bytes(before as f64), bytes(after as f64))
     } else {
         format!("<td></td><td>{}</td><td></td>", bytes(after as f64))
     };
-    rows.push_str(&format!("<tr class=\"total\"><th scope=\"row\">Weight files</th>{cells}<td>100%</td></tr>\n"));
+    let rows = each(parts, |part| row(doc, part, after))
+        + &format!("<tr class=\"total\"><th scope=\"row\">Weight files</th>{cells}<td>100%</td></tr>\n");
     let head = "<th scope=\"col\">Category</th><th scope=\"col\">Before</th><th scope=\"col\">After</th>\
                 <th scope=\"col\">Change</th><th scope=\"col\">Share of the result</th>";
     table("Bytes by category", head, &rows) + &mismatch(doc, before, after)

@@ -2,7 +2,7 @@
 
 use super::format::{escape, fixed, grouped, name, percent, points, small};
 use super::read::{Doc, segment};
-use super::{facts, table, titled};
+use super::{each, facts, table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let lead = "Original and result answered the same rows in one process. The interval is that of the difference.";
@@ -18,7 +18,7 @@ fn quality(doc: &Doc<'_>) -> String {
             escape(reason)
         );
     }
-    let rows: String = metrics.into_iter().map(|metric| quality_row(doc, metric)).collect();
+    let rows = each(metrics, |metric| quality_row(doc, metric));
     let head = "<th scope=\"col\">Metric</th><th scope=\"col\">Original</th><th scope=\"col\">Result</th>\
                 <th scope=\"col\">Change, points</th><th scope=\"col\">95% interval</th><th scope=\"col\">p</th>\
                 <th scope=\"col\" class=\"text\">Test</th><th scope=\"col\">Rows</th>\

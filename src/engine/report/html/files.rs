@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::format::{bytes, escape, hash, small};
 use super::read::Doc;
-use super::{table, titled};
+use super::{each, table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let files = doc.len("/result/artifacts");
     if files == 0 {
         return titled("files", "Files", "No file was exported.", "");
     }
-    let rows: String = (0..files).map(|number| row(doc, number)).collect();
+    let rows = each(0..files, |number| row(doc, number));
     let head = "<th scope=\"col\">File</th><th scope=\"col\" class=\"text\">Format</th><th scope=\"col\">Size</th>\
                 <th scope=\"col\" class=\"text\">Loads in</th><th scope=\"col\">Parity</th>\
                 <th scope=\"col\">SHA-256</th>";

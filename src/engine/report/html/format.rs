@@ -75,12 +75,12 @@ pub(super) fn count(count: f64) -> String {
 
 /// `84.20%`.
 pub(super) fn percent(share: f64) -> String {
-    format!("{}%", fixed(100.0 * share, 2))
+    format!("{}%", fixed(hundredfold(share), 2))
 }
 
 /// A difference of shares in points: `−0.65`.
 pub(super) fn points(share: f64) -> String {
-    let points = fixed(100.0 * share.abs(), 2);
+    let points = fixed(hundredfold(share.abs()), 2);
     if points.chars().all(|letter| matches!(letter, '0' | '.')) {
         return points;
     }
@@ -96,9 +96,15 @@ pub(super) fn small(number: f64) -> String {
         let decimals = (2 - size.log10().floor() as i32).clamp(0, 6) as usize;
         fixed(number, decimals)
     } else {
-        let exponent = size.log10().floor();
-        format!("{}·10<sup>{}</sup>", fixed(number / 10_f64.powf(exponent), 2), minus(&format!("{exponent:.0}")))
+        let text = format!("{number:.2e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        minus(&format!("{digits}·10<sup>{exponent}</sup>"))
     }
+}
+
+/// A share in hundredths, without running over.
+fn hundredfold(share: f64) -> f64 {
+    100.0 * share.clamp(-1e300, 1e300)
 }
 
 /// With so many decimals and a true minus sign; beyond all sense, in powers of ten.

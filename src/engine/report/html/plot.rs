@@ -3,7 +3,8 @@
 use super::format::{escape, fixed, name, percent, short_bytes};
 use super::read::{Doc, segment};
 use super::scale::{Scale, log_ticks};
-use super::titled;
+use super::svg::{figure, line, rect, text};
+use super::{each, titled};
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 380.0;
@@ -109,42 +110,29 @@ fn drawable(bytes: f64, value: f64) -> bool {
 
 fn draw(measure: &Measure<'_>) -> String {
     let (x, y, x_ticks) = axes(measure);
-    let mut parts = band(measure, &y);
-    for tick in y.ticks(5) {
+    let upright = each(y.ticks(5), |tick| {
         let place = y.place(tick);
-        parts.push_str(&format!(
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\
-             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
-            LEFT - 10.0,
-            place + 4.0,
-            axis_percent(tick)
-        ));
-    }
-    for tick in x_ticks {
+        line("grid", (LEFT, place), (RIGHT, place))
+            + &text("tick", (LEFT - 10.0, place + 4.0), "end", &axis_percent(tick))
+    });
+    let across = each(x_ticks, |tick| {
         let place = x.place(tick.log10());
-        parts.push_str(&format!(
-            "<line class=\"mark\" x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{BOTTOM}\" y2=\"{:.1}\"/>\
-             <text class=\"tick\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
-            BOTTOM + 5.0,
-            BOTTOM + 22.0,
-            short_tick(tick)
-        ));
-    }
-    parts.push_str(&format!(
-        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>\
-         <text class=\"caption\" x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">weight files</text>\
-         <text class=\"caption\" x=\"{LEFT}\" y=\"12\">{}</text>\n",
-        BOTTOM + 42.0,
-        measure.title
-    ));
-    parts.push_str(&references(measure, &x, &y));
-    parts.push_str(&path(measure, &x, &y));
-    parts.extend(measure.points.iter().enumerate().map(|(place, point)| mark(point, place, &x, &y)));
-    format!(
-        "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} against the bytes of the weight \
-         files\">\n{parts}</svg></figure>\n",
-        measure.title
-    )
+        line("mark", (place, BOTTOM), (place, BOTTOM + 5.0))
+            + &text("tick", (place, BOTTOM + 22.0), "middle", &short_tick(tick))
+    });
+    let shapes = [
+        band(measure, &y),
+        upright,
+        across,
+        line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM)),
+        text("caption", (RIGHT, BOTTOM + 42.0), "end", "weight files"),
+        text("caption", (LEFT, 12.0), "start", &measure.title),
+        references(measure, &x, &y),
+        path(measure, &x, &y),
+        each(measure.points.iter().enumerate(), |(place, point)| mark(point, place, &x, &y)),
+    ];
+    let label = format!("{} against the bytes of the weight files", measure.title);
+    figure((WIDTH, HEIGHT), &label, &shapes.concat())
 }
 
 /// Both axes, with a little room around what is drawn, and the sizes to mark.
@@ -167,39 +155,24 @@ fn axes(measure: &Measure<'_>) -> (Scale, Scale, Vec<f64>) {
 fn band(measure: &Measure<'_>, y: &Scale) -> String {
     let Some(original) = measure.points.iter().find(|point| point.kind == "original") else { return String::new() };
     let top = y.place(original.high);
-    format!(
-        "<rect class=\"band\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>\n",
-        RIGHT - LEFT,
-        y.place(original.low) - top
-    )
+    rect("band", (LEFT, top), (RIGHT - LEFT, y.place(original.low) - top), "")
 }
 
 /// The original and the floor as lines across, and the paired interval at the result.
 fn references(measure: &Measure<'_>, x: &Scale, y: &Scale) -> String {
-    let mut parts = String::new();
-    if let Some(original) = measure.points.iter().find(|point| point.kind == "original") {
+    let original = measure.points.iter().find(|point| point.kind == "original").map(|original| {
         let place = y.place(original.value);
-        parts.push_str(&format!(
-            "<line class=\"reference\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\n"
-        ));
-    }
-    if let Some(floor) = measure.floor.filter(|floor| y.holds(*floor)) {
-        let place = y.place(floor);
-        parts.push_str(&format!(
-            "<line class=\"floor\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{place:.1}\" y2=\"{place:.1}\"/>\
-             <text class=\"floor-label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">reference floor {}</text>\n",
-            RIGHT,
-            place - 6.0,
-            percent(floor)
-        ));
-    }
-    if let (Some((low, high)), Some(result)) = (measure.paired, measure.points.last()) {
-        let (across, low, high) = (x.place(result.bytes.log10()), y.place(low), y.place(high));
-        parts.push_str(&format!(
-            "<line class=\"paired\" x1=\"{across:.1}\" x2=\"{across:.1}\" y1=\"{low:.1}\" y2=\"{high:.1}\"/>\n"
-        ));
-    }
-    parts
+        line("reference", (LEFT, place), (RIGHT, place))
+    });
+    let floor = measure.floor.filter(|floor| y.holds(*floor)).map(|floor| {
+        let (place, label) = (y.place(floor), format!("reference floor {}", percent(floor)));
+        line("floor", (LEFT, place), (RIGHT, place)) + &text("floor-label", (RIGHT, place - 6.0), "end", &label)
+    });
+    let paired = measure.paired.zip(measure.points.last()).map(|((low, high), result)| {
+        let across = x.place(result.bytes.log10());
+        line("paired", (across, y.place(low)), (across, y.place(high)))
+    });
+    each([original, floor, paired], Option::unwrap_or_default)
 }
 
 fn path(measure: &Measure<'_>, x: &Scale, y: &Scale) -> String {
@@ -224,16 +197,16 @@ fn mark(point: &Point, number: usize, x: &Scale, y: &Scale) -> String {
     };
     let beside = if number.is_multiple_of(2) { top - 10.0 } else { bottom + 18.0 };
     let label = escape(&point.label);
-    let (radius, kind) = (if point.kind == "stage" { 4.0 } else { 6.0 }, point.kind);
+    let (radius, kind) = (if point.kind == "stage" { 4 } else { 6 }, point.kind);
     format!(
-        "<g class=\"{kind}\"><title>{label}: {} · {} (95% {} to {})</title>\
-         <line class=\"whisker\" x1=\"{across:.1}\" x2=\"{across:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>\
-         <circle cx=\"{across:.1}\" cy=\"{middle:.1}\" r=\"{radius}\"/>\
-         <text class=\"point-label\" x=\"{across:.1}\" y=\"{beside:.1}\" text-anchor=\"{anchor}\">{label}</text></g>\n",
+        "<g class=\"{kind}\"><title>{label}: {} · {} (95% {} to {})</title>\n{}\
+         <circle cx=\"{across:.1}\" cy=\"{middle:.1}\" r=\"{radius}\"/>\n{}</g>\n",
         short_bytes(point.bytes),
         percent(point.value),
         percent(point.low),
-        percent(point.high)
+        percent(point.high),
+        line("whisker", (across, top), (across, bottom)),
+        text("point-label", (across, beside), anchor, &label)
     )
 }
 

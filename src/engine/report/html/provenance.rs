@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::format::{bytes, escape, grouped, hash};
 use super::read::{Doc, segment};
-use super::{facts, table, titled};
+use super::{each, facts, table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let lead = "What is needed to make this result again, and what did not go as planned.";
@@ -17,18 +17,17 @@ fn fallbacks(doc: &Doc<'_>) -> String {
     if count == 0 {
         return "<p>No fallback was taken.</p>\n".to_owned();
     }
-    let rows: String = (0..count)
-        .map(|number| {
-            let at = |key: &str| format!("/result/fallbacks/{number}/{key}");
-            let site = doc.text(&at("site")).filter(|site| !site.is_empty()).unwrap_or("the whole model");
-            format!(
-                "<tr><th scope=\"row\"><code>{}</code></th><td class=\"text wrap\">{}</td><td class=\"text wrap\">{}</td></tr>\n",
-                escape(site),
-                doc.show_text(&at("what")),
-                doc.show_text(&at("why"))
-            )
-        })
-        .collect();
+    let rows = each(0..count, |number| {
+        let at = |key: &str| format!("/result/fallbacks/{number}/{key}");
+        let site = doc.text(&at("site")).filter(|site| !site.is_empty()).unwrap_or("the whole model");
+        format!(
+            "<tr><th scope=\"row\"><code>{}</code></th><td class=\"text wrap\">{}</td>\
+             <td class=\"text wrap\">{}</td></tr>\n",
+            escape(site),
+            doc.show_text(&at("what")),
+            doc.show_text(&at("why"))
+        )
+    });
     let head = "<th scope=\"col\">Fallback at</th><th scope=\"col\" class=\"text\">What was done</th>\
                 <th scope=\"col\" class=\"text\">Why</th>";
     table("Fallbacks", head, &rows)
@@ -74,32 +73,25 @@ fn inputs(doc: &Doc<'_>) -> String {
 
 /// `label` is HTML.
 fn file_rows(doc: &Doc<'_>, label: &str, list: &str) -> String {
-    (0..doc.len(list))
-        .map(|number| {
-            let at = |key: &str| format!("{list}/{number}/{key}");
-            format!(
-                "<tr><th scope=\"row\">{label}</th><td class=\"text\"><code>{}</code></td><td>{}</td><td>{}</td></tr>\n",
-                doc.show_text(&at("path")),
-                doc.show(&at("size_bytes"), bytes),
-                doc.or_dash(doc.text(&at("sha256")), &at("sha256"), hash),
-            )
-        })
-        .collect()
+    each(0..doc.len(list), |number| {
+        let at = |key: &str| format!("{list}/{number}/{key}");
+        format!(
+            "<tr><th scope=\"row\">{label}</th><td class=\"text\"><code>{}</code></td><td>{}</td><td>{}</td></tr>\n",
+            doc.show_text(&at("path")),
+            doc.show(&at("size_bytes"), bytes),
+            doc.or_dash(doc.text(&at("sha256")), &at("sha256"), hash),
+        )
+    })
 }
 
 fn defaults(doc: &Doc<'_>) -> String {
     let settings = doc.get("/provenance/resolved_defaults").and_then(Value::as_object);
-    let rows: String = settings
-        .into_iter()
-        .flatten()
-        .map(|(pointer, value)| {
-            let value = escape(&value.to_string());
-            format!(
-                "<tr><th scope=\"row\"><code>{}</code></th><td class=\"text\"><code>{value}</code></td></tr>\n",
-                escape(pointer)
-            )
-        })
-        .collect();
+    let rows = each(settings.into_iter().flatten(), |(pointer, value)| {
+        let (pointer, value) = (escape(pointer), escape(&value.to_string()));
+        format!(
+            "<tr><th scope=\"row\"><code>{pointer}</code></th><td class=\"text wrap\"><code>{value}</code></td></tr>\n"
+        )
+    });
     if rows.is_empty() {
         return String::new();
     }

@@ -56,13 +56,13 @@ impl<'a> Doc<'a> {
 
     /// A value as `show` writes it (HTML), or a dash that tells the reason.
     pub(super) fn or_dash<T>(&self, value: Option<T>, pointer: &str, show: impl FnOnce(T) -> String) -> String {
-        match value {
-            Some(value) => show(value),
-            None => {
+        value.map_or_else(
+            || {
                 let reason = self.reason(pointer).unwrap_or("not measured");
                 format!("<span class=\"none\" title=\"{}\">–</span>", escape(reason))
-            }
-        }
+            },
+            show,
+        )
     }
 
     /// The number at `pointer` as `show` writes it, or a dash that tells the reason.

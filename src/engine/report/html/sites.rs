@@ -2,7 +2,7 @@
 
 use super::format::{bytes, escape, fixed, name, small};
 use super::read::Doc;
-use super::{table, titled};
+use super::{each, table, titled};
 
 /// Sites that are shown at once.
 const SHOWN: usize = 20;
@@ -20,16 +20,12 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
     // Stable: sites with equal errors keep the model's order.
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
     let worst = order.first().map_or(0.0, |(_, error)| error.max(0.0));
-    let rows =
-        |chosen: &[(usize, f64)]| -> String { chosen.iter().map(|(number, _)| row(doc, *number, worst)).collect() };
+    let rows = |chosen: &[(usize, f64)]| each(chosen, |(number, _)| row(doc, *number, worst));
     let shown = order.get(..SHOWN).unwrap_or(&order);
     let mut body = table("Worst sites", HEAD, &rows(shown));
     if order.len() > shown.len() {
-        body.push_str(&format!(
-            "<details><summary>All {} sites</summary>\n{}</details>\n",
-            order.len(),
-            table("All sites", HEAD, &rows(&order))
-        ));
+        let (count, all) = (order.len(), table("All sites", HEAD, &rows(&order)));
+        body = format!("{body}<details><summary>All {count} sites</summary>\n{all}</details>\n");
     }
     let lead = "The sites whose weights moved most, first. Relative error is ‖W − Ŵ‖ / ‖W‖, or that of the outputs where \
                 inputs were seen; below 10 dB the signal-to-noise ratio is marked.";

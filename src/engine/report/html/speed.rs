@@ -2,7 +2,7 @@
 
 use super::format::{bytes, escape, fixed, milliseconds, seconds};
 use super::read::Doc;
-use super::{table, titled};
+use super::{each, table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let lead = "Clocks differ from run to run and from host to host; nothing else in this report depends on them.";
@@ -15,7 +15,7 @@ fn latency(doc: &Doc<'_>) -> String {
         let reason = doc.reason("/measurements/latency").unwrap_or("the report gives no reason");
         return format!("<p class=\"missing\"><strong>Latency was not measured:</strong> {}.</p>\n", escape(reason));
     }
-    let rows: String = (0..entries).map(|number| latency_row(doc, number)).collect();
+    let rows = each(0..entries, |number| latency_row(doc, number));
     let head = "<th scope=\"col\">Batch × length</th><th scope=\"col\">Threads</th><th scope=\"col\">Original, \
                 median</th><th scope=\"col\">p95</th><th scope=\"col\">Result, median</th><th scope=\"col\">p95</th>\
                 <th scope=\"col\">Speed-up</th><th scope=\"col\">Runs</th>";
@@ -59,12 +59,9 @@ fn compression(doc: &Doc<'_>) -> String {
             doc.show(&measured("peak_memory_bytes"), bytes),
         ),
     ];
-    let rows: String = rows
-        .iter()
-        .map(|(name, predicted, measured)| {
-            format!("<tr><th scope=\"row\">{name}</th><td>{predicted}</td><td>{measured}</td></tr>\n")
-        })
-        .collect();
+    let rows = each(rows, |(name, predicted, measured)| {
+        format!("<tr><th scope=\"row\">{name}</th><td>{predicted}</td><td>{measured}</td></tr>\n")
+    });
     let head = "<th scope=\"col\">The compression itself</th><th scope=\"col\">Predicted</th>\
                 <th scope=\"col\">Measured</th>";
     format!("<h3>What the job took</h3>\n{}", table("Cost of the compression", head, &rows))

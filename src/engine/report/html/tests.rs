@@ -52,10 +52,12 @@ fn tags(page: &str) -> Vec<String> {
 /// Nothing that a strict policy would refuse, and nothing from elsewhere.
 fn assert_harmless(page: &str) {
     for tag in tags(page) {
-        let name = tag.split([' ', '/']).next().unwrap();
+        // What stands between quotes is text.
+        let bare: String = tag.split('"').step_by(2).collect();
+        let name = bare.split([' ', '/']).next().unwrap();
         assert!(!["script", "img", "link", "iframe", "object", "a", "form"].contains(&name), "<{tag}>");
         for attribute in [" style=", " on", " href=", " src="] {
-            assert!(!tag.contains(attribute), "<{tag}>");
+            assert!(!bare.contains(attribute), "<{tag}>");
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::format::escape;
 use super::read::Doc;
-use super::{table, titled};
+use super::{each, table, titled};
 
 /// Pointers that are shown of one reason; the rest can be unfolded.
 const SHOWN: usize = 4;
@@ -24,7 +24,7 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
         return titled("unmeasured", "Not measured", "The report gives no reasons for what it lacks.", "");
     }
     by_reason.sort_by_key(|(_, pointers)| rank(pointers));
-    let rows: String = by_reason.iter().map(|(reason, pointers)| row(reason, pointers)).collect();
+    let rows = each(&by_reason, |(reason, pointers)| row(reason, pointers));
     let head = "<th scope=\"col\" class=\"text\">Why</th><th scope=\"col\" class=\"text\">What</th>";
     let lead = "A number that was not measured is never guessed. Settings that are not set stand here, too.";
     titled("unmeasured", "Not measured", lead, &table("Not measured", head, &rows))

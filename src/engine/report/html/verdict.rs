@@ -38,31 +38,38 @@ fn goal(doc: &Doc<'_>) -> &'static str {
 
 /// What must not be overlooked.
 fn notices(doc: &Doc<'_>) -> String {
-    let mut notices = String::new();
-    if doc.flag("/result/verdict/reference_floor/below") == Some(true) {
-        let floor = doc.number("/result/verdict/reference_floor/accuracy").map(percent).unwrap_or_default();
-        notices.push_str(&format!(
-            "<p class=\"notice bad\" role=\"note\"><strong>The result is below the reference floor of {floor}.</strong> \
-             A trivial baseline does better: this model should not be used.</p>\n"
-        ));
+    below_floor(doc) + &no_quality(doc)
+}
+
+fn below_floor(doc: &Doc<'_>) -> String {
+    if doc.flag("/result/verdict/reference_floor/below") != Some(true) {
+        return String::new();
     }
-    if doc.keys("/result/after/quality").is_empty() {
-        let reason = doc.reason("/result/after/quality").unwrap_or("the report gives no reason");
-        let rest = match doc.text("/result/after/fidelity/measured_on") {
-            Some("vocabulary") => {
-                " Fidelity was measured on text drawn from the model’s own vocabulary, which is not the text that it \
-                 will meet."
-            }
-            Some("held_out_calibration") => " Fidelity was measured on held-out calibration rows.",
-            Some(_) => " Fidelity to the original was measured.",
-            None => " Fidelity was not measured either: nothing is known of what compression cost.",
-        };
-        notices.push_str(&format!(
-            "<p class=\"notice warn\" role=\"note\"><strong>Task quality was not measured:</strong> {}.{rest}</p>\n",
-            escape(reason)
-        ));
+    let floor = doc.number("/result/verdict/reference_floor/accuracy").map(percent).unwrap_or_default();
+    format!(
+        "<p class=\"notice bad\" role=\"note\"><strong>The result is below the reference floor of {floor}.</strong> \
+         A trivial baseline does better: this model should not be used.</p>\n"
+    )
+}
+
+fn no_quality(doc: &Doc<'_>) -> String {
+    if !doc.keys("/result/after/quality").is_empty() {
+        return String::new();
     }
-    notices
+    let reason = doc.reason("/result/after/quality").unwrap_or("the report gives no reason");
+    let rest = match doc.text("/result/after/fidelity/measured_on") {
+        Some("vocabulary") => {
+            " Fidelity was measured on text drawn from the model’s own vocabulary, which is not the text that it will \
+             meet."
+        }
+        Some("held_out_calibration") => " Fidelity was measured on held-out calibration rows.",
+        Some(_) => " Fidelity to the original was measured.",
+        None => " Fidelity was not measured either: nothing is known of what compression cost.",
+    };
+    format!(
+        "<p class=\"notice warn\" role=\"note\"><strong>Task quality was not measured:</strong> {}.{rest}</p>\n",
+        escape(reason)
+    )
 }
 
 fn tiles(doc: &Doc<'_>) -> String {
