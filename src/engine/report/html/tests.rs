@@ -88,7 +88,7 @@ fn the_numbers_are_there() {
         "All 41 sites",
         "transformers, vllm",
         "damping raised to 0.1",
-        "<td class=\"text\"><code>false</code></td>",
+        "<td class=\"text wrap\"><code>false</code></td>",
     ] {
         assert!(page.contains(text), "'{text}' is missing");
     }
