@@ -2,7 +2,7 @@
 //!
 //! A job is claimed with a lease: a token, and a time by the database's clock until which nobody else takes it. The
 //! worker renews the lease; each of its writes names the token and matches no row once the job was taken away. A
-//! lease that ran out is taken back by [`reap`].
+//! lease that ran out is taken back by [`reap()`].
 //!
 //! ```text
 //! queued ──claim──► running ──cancel──► cancelling
