@@ -102,6 +102,22 @@ fn settings_may_be_null_and_pointers_are_escaped() {
 }
 
 #[test]
+fn a_model_measured_against_another_needs_no_errors_site_by_site() {
+    let mut report = alone();
+    report.result.before = compressed().result.before;
+    report.result.bytes_by_category = compressed().result.bytes_by_category;
+    report.result.after = compressed().result.after;
+    report.result.verdict = compressed().result.verdict;
+    report.measurements.latency = compressed().measurements.latency;
+    let document = finished(report);
+    assert_eq!(schema_errors(&document), Vec::<String>::new());
+    let reason =
+        |key: &str| document["unmeasured"][format!("/result/sites/0/{key}")].as_str().unwrap_or("none").to_owned();
+    assert!(reason("relative_error").contains("measured as it is"));
+    assert!(reason("before_bytes").contains("no such site"));
+}
+
+#[test]
 fn numbers_that_are_not_finite_are_refused_even_with_a_reason() {
     for bad in [f64::NAN, f64::INFINITY] {
         let mut report = compressed();
