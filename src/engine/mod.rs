@@ -9,6 +9,7 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 mod findings;
+pub mod foreign;
 pub mod hash;
 pub mod job;
 pub mod kernels;

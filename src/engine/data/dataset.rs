@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::rows::{ROWS, Row, Rows};
 use super::{DatasetSummary, LabelCount, csv, jsonl, text};
 use crate::engine::error::Result;
+use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
 use crate::engine::model::checkpoint::Map;
 use crate::engine::problem::Code;
@@ -42,13 +43,10 @@ impl Format {
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("csv") => Ok(Self::Csv),
             Some("txt" | "text") => Ok(Self::Text),
-            Some("zip" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar") => {
-                Err((Code::ArchiveRefused, "archives are never opened: upload the files themselves"))
-            }
-            Some("pkl" | "pickle" | "pt" | "pth" | "bin") => {
-                Err((Code::PickleRefused, "a pickle can run code when it is opened, so it never is: write JSON lines"))
-            }
-            _ => Err((Code::DatasetInvalid, "rows are read from .jsonl, .csv and .txt files")),
+            _ => Err(Foreign::by_name(path)
+                .map_or((Code::DatasetInvalid, "rows are read from .jsonl, .csv and .txt files"), |foreign| {
+                    (foreign.code(), foreign.instead_of_rows())
+                })),
         }
     }
 }

@@ -11,6 +11,8 @@ use super::{Dtype, FileInfo, Layout, ModelHeader, SiteHeader, Support, TensorInf
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::compressed_tensors::QuantizationConfig;
 use crate::engine::export::encoding;
+use crate::engine::findings::file_pointer;
+use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
 use crate::engine::problem::{Code, Problem, escape_pointer};
 
@@ -68,30 +70,11 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Checkpoint)> {
 /// Pickles and archives are never opened.
 fn refuse_foreign(files: &[InputFile]) -> Result<()> {
     let problem = |file: &InputFile| {
-        let (code, detail) = refusal(&file.path)?;
-        Some(Problem::new(format!("/files/{}", escape_pointer(&file.path)), code, detail))
+        let foreign = Foreign::by_name(&file.path)?;
+        Some(Problem::new(file_pointer(&file.path), foreign.code(), foreign.instead_of_a_model()))
     };
     let problems: Vec<_> = files.iter().filter_map(problem).collect();
     if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
-}
-
-/// Why a file with such a name is not accepted in a model, and what to do instead.
-pub fn refusal(path: &str) -> Option<(Code, &'static str)> {
-    let path = path.to_ascii_lowercase();
-    let ends = |list: &[&str]| list.iter().any(|suffix| path.ends_with(suffix));
-    if ends(&[".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"]) {
-        let hint = "pickled weights can run code and are never opened. Convert them where they were made: \
-            python -c \"from transformers import AutoModelForSequenceClassification as A; \
-            A.from_pretrained('.').save_pretrained('out', safe_serialization=True)\"";
-        return Some((Code::PickleRefused, hint));
-    }
-    if ends(&[".tar", ".tar.gz", ".tgz", ".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"]) {
-        return Some((Code::ArchiveRefused, "archives are not opened: upload the files one by one"));
-    }
-    if ends(&[".gguf", ".onnx", ".h5", ".msgpack", ".tflite"]) {
-        return Some((Code::FormatUnsupported, "a model is config.json, tokenizer.json and *.safetensors"));
-    }
-    None
 }
 
 type Found = (Vec<SiteHeader>, Option<Description>);

@@ -54,6 +54,13 @@ pub struct ModelHeader {
     pub has_tokenizer: bool,
 }
 
+impl ModelHeader {
+    /// All files together.
+    pub fn total_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size_bytes).sum()
+    }
+}
+
 /// One file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileInfo {

@@ -5,7 +5,6 @@
 
 mod meter;
 mod path;
-mod refuse;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use super::extract::{content_length, media_type, refuse_encoding};
 use super::fields::check_text;
 use super::{Limits, State as App, code};
 use crate::db::NewFile;
+use crate::engine::foreign::{Foreign, HEAD_BYTES};
 use crate::engine::problem::{Code, escape_pointer, nearest};
 use crate::store::Staged;
 use meter::{Cut, Meter, Metered};
@@ -183,8 +183,8 @@ impl<'a> Form<'a> {
             return self.skip(part).await;
         }
         let head = self.head(&mut part).await?;
-        if let Some((code, detail)) = refuse::by_head(&path, &head, self.purpose) {
-            self.add(&pointer(&path), code, detail);
+        if let Some(foreign) = Foreign::by_head(&head) {
+            self.refuse(&path, foreign);
         }
         if !self.problems.is_empty() {
             return self.skip(part).await;
@@ -203,8 +203,8 @@ impl<'a> Form<'a> {
         let before = self.problems.len();
         if let Err(detail) = path::check(path) {
             self.add(&pointer(path), code::PATH_INVALID, detail);
-        } else if let Some((code, detail)) = refuse::by_name(path, self.purpose) {
-            self.add(&pointer(path), code, detail);
+        } else if let Some(foreign) = Foreign::by_name(path) {
+            self.refuse(path, foreign);
         } else if self.paths.len() >= self.app.limits.upload_files {
             let detail = format!("more than the {} files that are allowed", self.app.limits.upload_files);
             self.add("/files", code::TOO_MANY_FILES, detail);
@@ -216,10 +216,19 @@ impl<'a> Form<'a> {
         self.problems.len() == before
     }
 
+    /// Takes note of a file that is refused before a byte of it is stored.
+    fn refuse(&mut self, path: &str, foreign: Foreign) {
+        let hint = match self.purpose {
+            Purpose::Model => foreign.instead_of_a_model(),
+            Purpose::Dataset => foreign.instead_of_rows(),
+        };
+        self.add(&pointer(path), foreign.code(), format!("'{}' is refused: {hint}", path::shown(path)));
+    }
+
     /// The first bytes of a file: as many as the rules look at, or all that there are.
     async fn head(&mut self, part: &mut Field<'_>) -> Result<Bytes> {
         let mut head = BytesMut::new();
-        while head.len() < refuse::HEAD_BYTES {
+        while head.len() < HEAD_BYTES {
             let Some(chunk) = self.chunk(part).await? else { break };
             head.extend_from_slice(&chunk);
         }
