@@ -1,7 +1,7 @@
 //! Datasets, tokens and batches.
 //!
 //! Rows come from files that anyone may have written ([`Dataset::read`]); a model's tokenizer makes token ids of them
-//! ([`Tokenizer::encode`]); [`batches`] puts rows of like length together, and [`Batch::of`] pads them.
+//! ([`Tokenizer::encode`]); [`batches`] puts rows of like length together.
 
 mod batch;
 mod csv;
@@ -16,7 +16,7 @@ mod text;
 mod tokenize;
 mod vocabulary;
 
-pub use batch::{Batch, batches};
+pub use batch::batches;
 pub use dataset::{Dataset, Format, RowHash, overlap, row_hash};
 pub use rows::Row;
 pub use split::Split;

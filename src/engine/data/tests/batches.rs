@@ -10,17 +10,6 @@ fn rows_of_like_length_go_together() {
     assert!(batches(&[], 10, 10).is_empty());
 }
 
-#[test]
-fn a_batch_is_padded_to_its_longest_row() {
-    let encoded =
-        Encoded { ids: vec![vec![7, 8, 9], vec![4], vec![5, 6]], type_ids: vec![vec![0, 0, 1], vec![1], vec![0, 1]] };
-    let batch = Batch::of(&encoded, &[1, 0], 3);
-    assert_eq!((batch.rows, batch.tokens, batch.lengths), (vec![1, 0], 3, vec![1, 3]));
-    assert_eq!(batch.ids, [4, 3, 3, 7, 8, 9]);
-    assert_eq!(batch.type_ids, [1, 0, 0, 0, 0, 1]);
-    assert_eq!(Batch::of(&encoded, &[], 3).tokens, 0);
-}
-
 proptest! {
     #[test]
     fn each_row_is_in_one_batch_within_its_limits(
