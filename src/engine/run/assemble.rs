@@ -1,36 +1,35 @@
-//! Puts the report together.
+//! Puts the report of a compression together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compress::AfterStage;
-use super::files;
-use super::measure::{Bench, PROTOCOL};
+use super::measure::Bench;
+use super::origin::Origin;
+use super::{reasons, sides};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
 use crate::engine::evaluate::Scores;
 use crate::engine::export::verify::Reopened;
-use crate::engine::hash::sha256;
-use crate::engine::job::{Datasets, OutputFile, Source};
-use crate::engine::model::ModelHeader;
+use crate::engine::job::OutputFile;
+use crate::engine::model::SiteSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::inspect::Inspected;
-use crate::engine::model::spec::{Category, Head};
-use crate::engine::plan::{Available, Plan};
+use crate::engine::model::linear::Linear;
+use crate::engine::plan::{Plan, PlannedStage};
 use crate::engine::recipe::Recipe;
 use crate::engine::report::accounting::{self, Accounting};
 use crate::engine::report::{
-    After, ArtifactReport, Before, Compression, DatasetProvenance, Measurements, ModelSummary, Outcome, PredictedCost,
-    Protocol, Provenance, Report, SiteReport, StageReport, VERSION, Verdict, resolved_defaults,
+    ArtifactReport, Compression, Measurements, Outcome, PredictedCost, Report, SiteReport, StageReport, VERSION,
+    Verdict,
 };
 
 /// All that is known when a compression is done.
 pub(super) struct Compressed<'a> {
-    pub(super) source: &'a Source,
+    pub(super) origin: Origin<'a>,
     pub(super) recipe: &'a Recipe,
     pub(super) plan: &'a Plan,
-    pub(super) datasets: &'a Datasets,
-    pub(super) available: &'a Available,
     pub(super) inspected: &'a Inspected,
     pub(super) original: &'a Model,
     pub(super) stages: &'a [AfterStage],
@@ -40,49 +39,38 @@ pub(super) struct Compressed<'a> {
 }
 
 /// Measures and reports. The result that is measured is the one that was read back from disk.
-pub(super) fn report(done: &Compressed<'_>, bench: Option<Bench<'_>>, ctx: &RunContext<'_>) -> Result<Report> {
-    let result = &done.reopened.model;
-    let mut bench = bench;
+pub(super) fn report(done: &Compressed<'_>, mut bench: Option<Bench<'_>>, ctx: &RunContext<'_>) -> Result<Report> {
     if let Some(bench) = bench.as_mut().filter(|b| b.wants_scores()) {
         bench.original(done.original, ctx)?;
     }
     let bench = bench.as_ref();
-    let scoring = bench.filter(|b| b.wants_scores());
-    let answers = |model: &Model| scoring.map(|b| b.score(model, ctx)).transpose();
-    // The last stage's model is the result, which is scored from its files
-    let mut per_stage: Vec<Option<Scores>> = done
-        .stages
-        .iter()
-        .take(done.stages.len().saturating_sub(1))
-        .map(|s| answers(&s.model))
-        .collect::<Result<_>>()?;
-    let last = answers(result)?;
-    if !done.stages.is_empty() {
-        per_stage.push(last.clone());
-    }
-
     let header = &done.inspected.header;
-    let before = Before {
-        size_bytes: header.size_bytes,
-        total_bytes: header.files.iter().map(|f| f.size_bytes).sum(),
-        parameters: header.parameters,
-        quality: scoring.map_or(Ok(None), Bench::original_quality)?,
+    let mut report = Report {
+        version: VERSION,
+        model: sides::summary(&done.origin.source.name, header),
+        recipe: Some(done.recipe.clone()),
+        plan: Some(done.plan.clone()),
+        result: outcome(done, bench.filter(|b| b.wants_scores()), ctx)?,
+        measurements: measurements(done, bench, ctx)?,
+        provenance: done.origin.provenance(bench, ctx)?,
+        unmeasured: BTreeMap::new(),
     };
-    let total_bytes = done.artifacts.iter().map(|f| f.size_bytes).sum();
-    let mut after =
-        After::new(Some(&before), done.plan.predicted.size_bytes, total_bytes, done.plan.predicted.parameters);
-    if let (Some(bench), Some(scores)) = (scoring, &last) {
-        after.quality = bench.quality(scores)?;
-        after.quality_change = bench.change(scores)?;
-        after.fidelity = bench.fidelity(scores)?;
-    }
+    reasons::give(&mut report, bench, header);
+    Ok(report)
+}
+
+fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Outcome> {
+    let answers = answers(done, scoring, ctx)?;
+    let (header, result) = (&done.inspected.header, &done.reopened.inspected.header);
+    let before = sides::before(header, scoring)?;
+    let after = sides::after(Some(&before), result, scoring.zip(answers.result.as_ref()))?;
     let floor = done.plan.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
-    let (sides, bytes_by_category) = bytes(header, &done.reopened.inspected.header);
-    let outcome = Outcome {
+    let (account, accounts) = (accounting::account(header), accounting::account(result));
+    Ok(Outcome {
         verdict: Verdict::new(Some(&before), &after, floor),
-        stages: stages(done, scoring, &per_stage)?,
-        sites: sites(done, &sides)?,
-        bytes_by_category,
+        stages: stages(done, scoring, &answers.stages)?,
+        sites: sites(done, &account, &accounts)?,
+        bytes_by_category: accounting::compare(Some(&account), &accounts),
         probes: None,
         allocation: None,
         sensitivity: None,
@@ -91,58 +79,29 @@ pub(super) fn report(done: &Compressed<'_>, bench: Option<Bench<'_>>, ctx: &RunC
         fallbacks: done.stages.iter().flat_map(|s| s.fallbacks.clone()).collect(),
         before: Some(before),
         after,
-    };
-    let measurements = Measurements {
-        latency: bench.map_or(Ok(None), |b| b.latency(Some(done.original), result, ctx))?,
-        compression: Some(Compression {
-            wall_seconds: done.wall.as_secs_f64(),
-            cpu_seconds: ctx.stopwatch.cpu_time().map(|t| t.as_secs_f64()),
-            peak_memory_bytes: ctx.stopwatch.peak_memory_bytes(),
-        }),
-        predicted: Some(PredictedCost::from(&done.plan.predicted)),
-    };
-    let mut report = Report {
-        version: VERSION,
-        model: summary(&done.source.name, header),
-        recipe: Some(done.recipe.clone()),
-        plan: Some(done.plan.clone()),
-        result: outcome,
-        measurements,
-        provenance: provenance(done, bench, ctx)?,
-        unmeasured: BTreeMap::new(),
-    };
-    reasons(&mut report, bench, header);
-    Ok(report)
+    })
 }
 
-/// The model that was worked on.
-pub(super) fn summary(name: &str, header: &ModelHeader) -> ModelSummary {
-    let task = header.spec.as_ref().map(|spec| match spec.head {
-        Head::Classification { .. } => "classification".to_owned(),
-        Head::Embedding { .. } => "embedding".to_owned(),
-    });
-    ModelSummary {
-        name: name.to_owned(),
-        family: header.family.clone(),
-        architecture: header.architecture.clone(),
-        support: header.support,
-        task,
-        dtype: header.dtype,
-        parameters: header.parameters,
-        size_bytes: header.size_bytes,
+/// Answers after every stage, and of the result.
+struct Answers {
+    stages: Vec<Option<Scores>>,
+    result: Option<Scores>,
+}
+
+fn answers(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Answers> {
+    let score = |model: &Model| scoring.map(|bench| bench.score(model, ctx)).transpose();
+    // The last stage's model is the result, which is scored from its files
+    let between = done.stages.split_last().map_or(&[][..], |(_, between)| between);
+    let mut stages = between.iter().map(|stage| score(&stage.model)).collect::<Result<Vec<_>>>()?;
+    let result = score(&done.reopened.model)?;
+    if !done.stages.is_empty() {
+        stages.push(result.clone());
     }
-}
-
-type ByCategory = BTreeMap<Category, crate::engine::report::Bytes>;
-
-fn bytes(before: &ModelHeader, after: &ModelHeader) -> ((Accounting, Accounting), ByCategory) {
-    let sides = (accounting::account(before), accounting::account(after));
-    let by_category = accounting::compare(Some(&sides.0), &sides.1);
-    (sides, by_category)
+    Ok(Answers { stages, result })
 }
 
 fn stages(done: &Compressed<'_>, bench: Option<&Bench<'_>>, scores: &[Option<Scores>]) -> Result<Vec<StageReport>> {
-    let stage = |((planned, after), scores): ((&crate::engine::plan::PlannedStage, &AfterStage), &Option<Scores>)| {
+    let stage = |((planned, after), scores): ((&PlannedStage, &AfterStage), &Option<Scores>)| {
         let measured = bench.zip(scores.as_ref());
         Ok(StageReport {
             method: planned.method.clone(),
@@ -156,30 +115,16 @@ fn stages(done: &Compressed<'_>, bench: Option<&Bench<'_>>, scores: &[Option<Sco
     done.plan.stages.iter().zip(done.stages).zip(scores).map(stage).collect()
 }
 
-fn sites(done: &Compressed<'_>, (before, after): &(Accounting, Accounting)) -> Result<Vec<SiteReport>> {
+fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting) -> Result<Vec<SiteReport>> {
     let result = &done.reopened.model;
     let heads = result.spec.as_ref().map(|spec| spec.heads);
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied().unwrap_or(0);
-    let mut reports = Vec::with_capacity(result.sites.len());
-    for ((site, original), linear) in result.sites.iter().zip(&done.original.maps).zip(&result.maps) {
-        let layout = linear.map.layout();
-        let report = SiteReport {
-            site: site.site.clone(),
-            category: site.category,
-            before_bytes: Some(bytes(before, &site.site)),
-            after_bytes: bytes(after, &site.site),
-            form: layout.form().to_owned(),
-            bits: layout.bits(),
-            rank: layout.rank(),
-            density: 1.0,
-            heads: heads.filter(|_| site.category == Category::Attention),
-            relative_error: None,
-            sqnr_db: None,
-        };
+    let report = |((site, original), linear): ((&SiteSpec, &Arc<Linear>), &Arc<Linear>)| {
+        let sizes = (Some(bytes(before, &site.site)), bytes(after, &site.site));
         let error = relative_error(&original.map.to_vec()?, &linear.map.to_vec()?);
-        reports.push(report.with_error(error));
-    }
-    Ok(reports)
+        Ok(sides::site(site, &linear.map.layout(), heads, sizes).with_error(error))
+    };
+    result.sites.iter().zip(&done.original.maps).zip(&result.maps).map(report).collect()
 }
 
 /// `‖W − Ŵ‖ / ‖W‖`, Frobenius, in f64; 0 where both are zero.
@@ -190,7 +135,7 @@ fn relative_error(original: &[f32], result: &[f32]) -> f64 {
 }
 
 /// Exported files; the weights with the difference from opening them again.
-pub(super) fn artifacts(files: &[OutputFile], parity: f64) -> Vec<ArtifactReport> {
+fn artifacts(files: &[OutputFile], parity: f64) -> Vec<ArtifactReport> {
     let report = |file: &OutputFile| ArtifactReport {
         path: file.path.clone(),
         format: file.format.clone(),
@@ -202,95 +147,15 @@ pub(super) fn artifacts(files: &[OutputFile], parity: f64) -> Vec<ArtifactReport
     files.iter().map(report).collect()
 }
 
-fn provenance(done: &Compressed<'_>, bench: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Provenance> {
-    let recipe =
-        serde_json::to_vec(done.recipe).map_err(|e| crate::engine::error::EngineError::Internal(e.to_string()))?;
-    Ok(Provenance {
-        pare_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: ctx.host.clone(),
-        device: "cpu".to_owned(),
-        threads: ctx.threads,
-        seed: done.plan.seed,
-        recipe_sha256: Some(sha256(&recipe)),
-        model_files: files::hashes(done.source)?,
-        reference_files: Vec::new(),
-        datasets: datasets(done.datasets, done.available)?,
-        protocol: protocol(bench),
-        resolved_defaults: resolved_defaults(done.recipe, done.plan),
+fn measurements(done: &Compressed<'_>, bench: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Measurements> {
+    let compression = Compression {
+        wall_seconds: done.wall.as_secs_f64(),
+        cpu_seconds: ctx.stopwatch.cpu_time().map(|t| t.as_secs_f64()),
+        peak_memory_bytes: ctx.stopwatch.peak_memory_bytes(),
+    };
+    Ok(Measurements {
+        latency: bench.map_or(Ok(None), |b| b.latency(Some(done.original), &done.reopened.model, ctx))?,
+        compression: Some(compression),
+        predicted: Some(PredictedCost::from(&done.plan.predicted)),
     })
-}
-
-/// The datasets that were named.
-pub(super) fn datasets(datasets: &Datasets, available: &Available) -> Result<BTreeMap<String, DatasetProvenance>> {
-    let named = [
-        ("calibration", &datasets.calibration, available.calibration_rows),
-        ("training", &datasets.training, available.training_rows),
-        ("validation", &datasets.validation, available.validation_rows),
-        ("evaluation", &datasets.evaluation, available.evaluation_rows),
-    ];
-    let mut found = BTreeMap::new();
-    for (role, source, rows) in named {
-        if let Some(source) = source {
-            found.insert(role.to_owned(), files::dataset(source, rows.unwrap_or(0))?);
-        }
-    }
-    Ok(found)
-}
-
-/// How task quality was measured.
-pub(super) fn protocol(bench: Option<&Bench<'_>>) -> Option<Protocol> {
-    let bench = bench.filter(|b| b.rows.labels.is_some())?;
-    Some(Protocol { description: PROTOCOL.to_owned(), max_seq_length: bench.evaluate.max_seq_length })
-}
-
-/// Why what could have been measured was not.
-pub(super) fn reasons(report: &mut Report, bench: Option<&Bench<'_>>, header: &ModelHeader) {
-    let not_run = if header.spec.is_none() {
-        "this family of models can't be run: its weights were compressed, its answers not measured"
-    } else {
-        "the recipe's metrics are empty: nothing was asked for"
-    };
-    let no_quality = bench.map_or(not_run, Bench::why_no_quality);
-    let no_fidelity = bench.map_or(not_run, |_| "the recipe's metrics do not ask for fidelity");
-    let mut missing: Vec<(String, &str)> = Vec::new();
-    let mut need = |is_none: bool, pointer: String, reason: &'static str| {
-        if is_none {
-            missing.push((pointer, reason));
-        }
-    };
-    let result = &report.result;
-    need(result.before.as_ref().is_some_and(|b| b.quality.is_none()), "/result/before/quality".into(), no_quality);
-    need(result.after.quality.is_none(), "/result/after/quality".into(), no_quality);
-    let alone = result.before.is_none();
-    need(!alone && result.after.quality_change.is_none(), "/result/after/quality_change".into(), no_quality);
-    need(!alone && result.after.fidelity.is_none(), "/result/after/fidelity".into(), no_fidelity);
-    for (i, stage) in result.stages.iter().enumerate() {
-        need(stage.quality.is_none(), format!("/result/stages/{i}/quality"), no_quality);
-        need(stage.fidelity.is_none(), format!("/result/stages/{i}/fidelity"), no_fidelity);
-    }
-    need(true, "/result/probes".into(), "probes of long range, positions and head balance are not built yet");
-    need(true, "/result/allocation".into(), "no stage of this recipe divides a budget over sites");
-    need(true, "/result/sensitivity".into(), "a sensitivity job gives this table");
-    need(true, "/result/training".into(), "nothing was trained");
-    for (i, file) in result.artifacts.iter().enumerate() {
-        need(file.parity.is_none(), format!("/result/artifacts/{i}/parity"), "not a weight file: compared by its hash");
-    }
-    let measured = &report.measurements;
-    let no_latency = bench.map_or(not_run, |_| "the recipe's metrics do not ask for latency");
-    need(measured.latency.is_none(), "/measurements/latency".into(), no_latency);
-    if let Some(compression) = &measured.compression {
-        let reason = "this system does not tell";
-        need(compression.cpu_seconds.is_none(), "/measurements/compression/cpu_seconds".into(), reason);
-        need(compression.peak_memory_bytes.is_none(), "/measurements/compression/peak_memory_bytes".into(), reason);
-    }
-    let host = &report.provenance.host;
-    need(
-        host.binary_sha256.is_none(),
-        "/provenance/host/binary_sha256".into(),
-        "the running program could not be read",
-    );
-    need(report.provenance.protocol.is_none(), "/provenance/protocol".into(), no_quality);
-    for (pointer, reason) in missing {
-        report.unmeasured(pointer, reason);
-    }
 }

@@ -4,16 +4,20 @@ use std::path::Path;
 
 use super::assemble::{self, Compressed};
 use super::measure::Bench;
+use super::origin::Origin;
 use super::{files, loaders};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
+use crate::engine::export::verify::Reopened;
 use crate::engine::export::{hf, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback};
+use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
-use crate::engine::model::inspect::inspect;
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::plan::{self, Available, Plan, PlannedStage};
 use crate::engine::problem::{Code, Problem};
 use crate::engine::recipe::Recipe;
@@ -45,49 +49,71 @@ pub(super) fn compress(
     }
     let plan = resolved;
     let original = Model::load(&inspected, &checkpoint, ctx)?;
-
     ctx.phase(Phase::Compressing);
     let stages = run_stages(&original, &plan, ctx)?;
     let last = stages.last().map_or(&original, |stage| &stage.model);
-
     ctx.phase(Phase::Packaging);
     let folder = ctx.scratch.join(OUT);
-    let written = hf::write(last, &inspected, &checkpoint, &source.files, &folder, ctx)?;
-    let reopened = verify::reopen(last, &folder, &written, ctx)?;
-    check_prediction(&plan, &folder)?;
-    let loaders = loaders::of(&inspected, last);
-    let artifacts = written
-        .iter()
-        .map(|path| files::artifact(&folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() }))
-        .collect::<Result<Vec<_>>>()?;
-    let compressed_after = ctx.stopwatch.elapsed().saturating_sub(started);
-
+    let from = Opened { source, inspected: &inspected, checkpoint: &checkpoint };
+    let (artifacts, reopened) = package(last, &plan, &from, &folder, ctx)?;
+    let wall = ctx.stopwatch.elapsed().saturating_sub(started);
     ctx.phase(Phase::Evaluating);
-    let bench = match &inspected.header.spec {
-        Some(spec) if !plan.evaluate.metrics.is_empty() => {
-            let rows = rows::choose(spec, &checkpoint, datasets, (plan.evaluate.max_seq_length, plan.seed), ctx)?;
-            Some(Bench::new(spec, &plan.evaluate, rows))
-        }
-        _ => None,
-    };
+    let bench = bench(&from, &plan, datasets, ctx)?;
     let compressed = Compressed {
-        source,
+        origin: Origin { source, reference: None, recipe: Some((recipe, &plan)), datasets, available: &available },
         recipe,
         plan: &plan,
-        datasets,
-        available: &available,
         inspected: &inspected,
         original: &original,
         stages: &stages,
         reopened: &reopened,
         artifacts: &artifacts,
-        wall: compressed_after,
+        wall,
     };
-    let mut report = assemble::report(&compressed, bench, ctx)?;
-    let bytes = report.finish()?;
+    let bytes = assemble::report(&compressed, bench, ctx)?.finish()?;
     let mut files = artifacts;
     files.push(files::report(&folder, &bytes)?);
     Ok(files)
+}
+
+/// The model that is worked on, opened.
+struct Opened<'a> {
+    source: &'a Source,
+    inspected: &'a Inspected,
+    checkpoint: &'a Checkpoint,
+}
+
+/// Writes the artifact and reads it back: what is measured is what a user will load.
+fn package(
+    model: &Model,
+    plan: &Plan,
+    from: &Opened<'_>,
+    folder: &Path,
+    ctx: &RunContext<'_>,
+) -> Result<(Vec<OutputFile>, Reopened)> {
+    let written = hf::write(model, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
+    let reopened = verify::reopen(model, folder, &written, ctx)?;
+    check_prediction(plan, folder)?;
+    let loaders = loaders::of(from.inspected, model);
+    let artifact =
+        |path: &String| files::artifact(folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() });
+    Ok((written.iter().map(artifact).collect::<Result<_>>()?, reopened))
+}
+
+/// Where models are measured; `None` where nothing is to be measured, or can be.
+fn bench<'a>(
+    from: &Opened<'a>,
+    plan: &'a Plan,
+    datasets: &Datasets,
+    ctx: &RunContext<'_>,
+) -> Result<Option<Bench<'a>>> {
+    let evaluate = &plan.evaluate;
+    let spec = from.inspected.header.spec.as_ref().filter(|_| !evaluate.metrics.is_empty());
+    let bench = |spec: &'a ModelSpec| -> Result<Bench<'a>> {
+        let rows = rows::choose(spec, from.checkpoint, datasets, (evaluate.max_seq_length, plan.seed), ctx)?;
+        Ok(Bench::new(spec, evaluate, rows))
+    };
+    spec.map(bench).transpose()
 }
 
 /// Rows of every dataset, which must be disjoint.

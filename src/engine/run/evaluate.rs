@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use super::compress::{OUT, available};
 use super::measure::Bench;
-use super::{assemble, files, loaders};
+use super::origin::Origin;
+use super::{files, loaders, reasons, sides};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::Scores;
 use crate::engine::evaluate::rows;
 use crate::engine::job::{Datasets, OutputFile, Source};
+use crate::engine::model::SiteHeader;
 use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::plan::{self, Available, PlannedEvaluate};
+use crate::engine::problem::Code;
 use crate::engine::recipe::{Evaluate, Recipe};
-use crate::engine::report::accounting::{account, compare};
-use crate::engine::report::{
-    After, ArtifactReport, Before, Measurements, Outcome, Provenance, Report, SiteReport, VERSION, Verdict,
-};
+use crate::engine::report::accounting::{self, Accounting};
+use crate::engine::report::{ArtifactReport, FileHash, Measurements, Outcome, Report, SiteReport, VERSION, Verdict};
 
 /// A measured model.
 pub struct Evaluated {
@@ -75,7 +76,7 @@ pub fn evaluate_files(
     let planned = planned(settings, &measured.inspected, &available)?;
     let Some(spec) = &measured.inspected.header.spec else {
         let detail = "this family of models can't be run, so there is nothing to measure";
-        return Err(EngineError::invalid("/model_id", crate::engine::problem::Code::UnsupportedModel, detail));
+        return Err(EngineError::invalid("/model_id", Code::UnsupportedModel, detail));
     };
     ctx.phase(Phase::Evaluating);
     let started = ctx.stopwatch.elapsed();
@@ -87,74 +88,49 @@ pub fn evaluate_files(
     if let Some(original) = original.as_ref().filter(|_| wanted) {
         bench.original(&original.model, ctx)?;
     }
+    let latency = bench.latency(original.as_ref().map(|o| &o.model), &measured.model, ctx)?;
+    let origin = Origin { source, reference, recipe: None, datasets, available: &available };
     let header = &measured.inspected.header;
-    let total = |opened: &Opened| opened.inspected.header.files.iter().map(|f| f.size_bytes).sum();
-    let before = original
-        .as_ref()
-        .map(|opened| -> Result<Before> {
-            let header = &opened.inspected.header;
-            let quality = if wanted { bench.original_quality()? } else { None };
-            Ok(Before {
-                size_bytes: header.size_bytes,
-                total_bytes: total(opened),
-                parameters: header.parameters,
-                quality,
-            })
-        })
-        .transpose()?;
-    let mut after = After::new(before.as_ref(), header.size_bytes, total(&measured), header.parameters);
-    if let Some(scores) = &scores {
-        after.quality = bench.quality(scores)?;
-        after.quality_change = bench.change(scores)?;
-        after.fidelity = bench.fidelity(scores)?;
-    }
-    let side = account(header);
-    let other = original.as_ref().map(|opened| account(&opened.inspected.header));
-    let floor = planned.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
-    let result = Outcome {
+    let mut report = Report {
+        version: VERSION,
+        model: sides::summary(&source.name, header),
+        recipe: None,
+        plan: None,
+        result: outcome(source, &measured, original.as_ref(), (&bench, scores.as_ref()))?,
+        measurements: Measurements { latency, compression: None, predicted: None },
+        provenance: origin.provenance(Some(&bench), ctx)?,
+        unmeasured: BTreeMap::new(),
+    };
+    reasons::give(&mut report, Some(&bench), header);
+    Ok(Evaluated { report, scores, evaluate_time })
+}
+
+fn outcome(
+    source: &Source,
+    measured: &Opened,
+    original: Option<&Opened>,
+    (bench, scores): (&Bench<'_>, Option<&Scores>),
+) -> Result<Outcome> {
+    let scoring = Some(bench).filter(|bench| bench.wants_scores());
+    let before = original.map(|opened| sides::before(&opened.inspected.header, scoring)).transpose()?;
+    let after = sides::after(before.as_ref(), &measured.inspected.header, scoring.zip(scores))?;
+    let account = original.map(|opened| accounting::account(&opened.inspected.header));
+    let accounts = accounting::account(&measured.inspected.header);
+    let floor = bench.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
+    Ok(Outcome {
         verdict: Verdict::new(before.as_ref(), &after, floor),
         stages: Vec::new(),
-        sites: sites(&measured, &side.by_site, other.as_ref().map(|o| &o.by_site)),
-        bytes_by_category: compare(other.as_ref(), &side),
+        sites: sites(measured, account.as_ref(), &accounts),
+        bytes_by_category: accounting::compare(account.as_ref(), &accounts),
         probes: None,
         allocation: None,
         sensitivity: None,
         training: None,
-        artifacts: listed(source, &measured)?,
+        artifacts: listed(source, measured)?,
         fallbacks: Vec::new(),
         before,
         after,
-    };
-    let latency = bench.latency(original.as_ref().map(|o| &o.model), &measured.model, ctx)?;
-    let mut report = Report {
-        version: VERSION,
-        model: assemble::summary(&source.name, header),
-        recipe: None,
-        plan: None,
-        result,
-        measurements: Measurements { latency, compression: None, predicted: None },
-        provenance: Provenance {
-            pare_version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: ctx.host.clone(),
-            device: "cpu".to_owned(),
-            threads: ctx.threads,
-            seed: 0,
-            recipe_sha256: None,
-            model_files: files::hashes(source)?,
-            reference_files: reference.map_or(Ok(Vec::new()), files::hashes)?,
-            datasets: assemble::datasets(datasets, &available)?,
-            protocol: assemble::protocol(Some(&bench)),
-            resolved_defaults: BTreeMap::new(),
-        },
-        unmeasured: BTreeMap::new(),
-    };
-    assemble::reasons(&mut report, Some(&bench), header);
-    for pointer in
-        ["/recipe", "/plan", "/provenance/recipe_sha256", "/measurements/compression", "/measurements/predicted"]
-    {
-        report.unmeasured(pointer, "a model was measured as it is: nothing was compressed");
-    }
-    Ok(Evaluated { report, scores, evaluate_time })
+    })
 }
 
 fn planned(settings: &Evaluate, inspected: &Inspected, available: &Available) -> Result<PlannedEvaluate> {
@@ -170,29 +146,23 @@ fn planned(settings: &Evaluate, inspected: &Inspected, available: &Available) ->
     Ok(plan::resolve(&recipe, &inspected.header, available).map_err(EngineError::Invalid)?.evaluate)
 }
 
-fn sites(opened: &Opened, after: &BTreeMap<String, u64>, before: Option<&BTreeMap<String, u64>>) -> Vec<SiteReport> {
-    let heads = opened.inspected.header.spec.as_ref().map(|spec| spec.heads);
-    let report = |site: &crate::engine::model::SiteHeader| SiteReport {
-        site: site.spec.site.clone(),
-        category: site.spec.category,
-        before_bytes: before.and_then(|b| b.get(&site.spec.site).copied()),
-        after_bytes: after.get(&site.spec.site).copied().unwrap_or(0),
-        form: site.layout.form().to_owned(),
-        bits: site.layout.bits(),
-        rank: site.layout.rank(),
-        density: 1.0,
-        heads: heads.filter(|_| site.spec.category == crate::engine::model::Category::Attention),
-        relative_error: None,
-        sqnr_db: None,
+fn sites(opened: &Opened, before: Option<&Accounting>, after: &Accounting) -> Vec<SiteReport> {
+    let header = &opened.inspected.header;
+    let heads = header.spec.as_ref().map(|spec| spec.heads);
+    let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied();
+    let report = |site: &SiteHeader| {
+        let name = &site.spec.site;
+        let sizes = (before.and_then(|side| bytes(side, name)), bytes(after, name).unwrap_or(0));
+        sides::site(&site.spec, &site.layout, heads, sizes)
     };
-    opened.inspected.header.sites.iter().map(report).collect()
+    header.sites.iter().map(report).collect()
 }
 
 /// The measured model's own files.
 fn listed(source: &Source, opened: &Opened) -> Result<Vec<ArtifactReport>> {
     let runtimes = loaders::of(&opened.inspected, &opened.model);
     let hashes = files::hashes(source)?;
-    let report = |file: crate::engine::report::FileHash| {
+    let report = |file: FileHash| {
         let weights = file.path.ends_with(".safetensors");
         let format = file.path.rsplit_once('.').map_or("binary", |(_, extension)| extension).to_owned();
         let loaders = if weights { runtimes.clone() } else { Vec::new() };

@@ -6,6 +6,9 @@ mod evaluate;
 mod files;
 mod loaders;
 mod measure;
+mod origin;
+mod reasons;
+mod sides;
 mod validate;
 
 use super::context::RunContext;

@@ -1,0 +1,96 @@
+//! Why what could have been measured was not: a reason for every `null` of a report.
+
+use super::measure::Bench;
+use crate::engine::model::ModelHeader;
+use crate::engine::report::{Measurements, Outcome, Report};
+
+/// Pointers of `null`s with their reasons.
+#[derive(Default)]
+struct Reasons(Vec<(String, &'static str)>);
+
+impl Reasons {
+    fn need(&mut self, is_null: bool, pointer: impl Into<String>, reason: &'static str) {
+        if is_null {
+            self.0.push((pointer.into(), reason));
+        }
+    }
+}
+
+/// Gives every `null` that is left in the report its reason.
+pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &ModelHeader) {
+    let not_run = if header.spec.is_none() {
+        "this family of models can't be run: its weights were compressed, its answers not measured"
+    } else {
+        "the recipe's metrics are empty: nothing was asked for"
+    };
+    let no_quality = bench.map_or(not_run, Bench::why_no_quality);
+    let no_fidelity = bench.map_or(not_run, |_| "the recipe's metrics do not ask for fidelity");
+    let no_latency = bench.map_or(not_run, |_| "the recipe's metrics do not ask for latency");
+    let mut reasons = Reasons::default();
+    answers(&report.result, (no_quality, no_fidelity), &mut reasons);
+    tables(&report.result, &mut reasons);
+    parity(report, &mut reasons);
+    costs(&report.measurements, no_latency, &mut reasons);
+    let provenance = &report.provenance;
+    let unread = "the running program could not be read";
+    reasons.need(provenance.host.binary_sha256.is_none(), "/provenance/host/binary_sha256", unread);
+    reasons.need(provenance.protocol.is_none(), "/provenance/protocol", no_quality);
+    if report.recipe.is_none() {
+        let as_it_is = "a model was measured as it is: nothing was compressed";
+        for pointer in
+            ["/recipe", "/plan", "/provenance/recipe_sha256", "/measurements/compression", "/measurements/predicted"]
+        {
+            reasons.need(true, pointer, as_it_is);
+        }
+    }
+    for (pointer, reason) in reasons.0 {
+        report.unmeasured(pointer, reason);
+    }
+}
+
+/// What needs answers of the model.
+fn answers(result: &Outcome, (no_quality, no_fidelity): (&'static str, &'static str), reasons: &mut Reasons) {
+    let after = &result.after;
+    reasons.need(after.quality.is_none(), "/result/after/quality", no_quality);
+    if let Some(before) = &result.before {
+        reasons.need(before.quality.is_none(), "/result/before/quality", no_quality);
+        reasons.need(after.quality_change.is_none(), "/result/after/quality_change", no_quality);
+        reasons.need(after.fidelity.is_none(), "/result/after/fidelity", no_fidelity);
+    }
+    for (i, stage) in result.stages.iter().enumerate() {
+        reasons.need(stage.quality.is_none(), format!("/result/stages/{i}/quality"), no_quality);
+        reasons.need(stage.fidelity.is_none(), format!("/result/stages/{i}/fidelity"), no_fidelity);
+    }
+}
+
+/// Tables that other kinds of jobs and stages fill.
+fn tables(result: &Outcome, reasons: &mut Reasons) {
+    let not_built = "probes of long range, positions and head balance are not built yet";
+    reasons.need(result.probes.is_none(), "/result/probes", not_built);
+    let no_budget = "no stage of this recipe divides a budget over sites";
+    reasons.need(result.allocation.is_none(), "/result/allocation", no_budget);
+    reasons.need(result.sensitivity.is_none(), "/result/sensitivity", "a sensitivity job gives this table");
+    reasons.need(result.training.is_none(), "/result/training", "nothing was trained");
+}
+
+fn parity(report: &Report, reasons: &mut Reasons) {
+    for (i, file) in report.result.artifacts.iter().enumerate() {
+        let reason = if file.format != "safetensors" {
+            "not a weight file: compared by its hash"
+        } else if report.recipe.is_none() {
+            "the file is the measured model's own: nothing was written that could differ from it"
+        } else {
+            "the file was not opened again"
+        };
+        reasons.need(file.parity.is_none(), format!("/result/artifacts/{i}/parity"), reason);
+    }
+}
+
+fn costs(measured: &Measurements, no_latency: &'static str, reasons: &mut Reasons) {
+    reasons.need(measured.latency.is_none(), "/measurements/latency", no_latency);
+    if let Some(compression) = &measured.compression {
+        let untold = "this system does not tell";
+        reasons.need(compression.cpu_seconds.is_none(), "/measurements/compression/cpu_seconds", untold);
+        reasons.need(compression.peak_memory_bytes.is_none(), "/measurements/compression/peak_memory_bytes", untold);
+    }
+}
