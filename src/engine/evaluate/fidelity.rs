@@ -58,7 +58,8 @@ pub struct Kl {
     /// The worst row.
     #[serde(serialize_with = "finite::number")]
     pub max: f64,
-    /// Mean of the original against a second scoring of itself: what is measured when nothing changed.
+    /// Mean of the original against a second scoring of itself, over the first rows (at most 64, however many `n` says): what is
+    /// measured when nothing changed. The arithmetic is deterministic, so it is 0 unless something is broken.
     #[serde(serialize_with = "finite::optional")]
     pub floor: Option<f64>,
 }

@@ -49,6 +49,9 @@ async fn files_report_and_state_become_visible_together_or_not_at_all() {
     assert_eq!(jobs::file(&db.pool, DEFAULT_TENANT, stored[1].id).await.unwrap().as_ref(), Some(&stored[1]));
     let read = jobs::report(&db.pool, DEFAULT_TENANT, id).await.unwrap().unwrap();
     assert_eq!(read, report);
+    let written: String =
+        sqlx::query_scalar("select report::text from jobs where id = $1").bind(id).fetch_one(&db.pool).await.unwrap();
+    assert_eq!(written, report.to_string(), "kept as written, to the byte");
     assert_eq!(outcomes(&db.pool, id).await, [Some("succeeded".to_owned())]);
     assert!(!succeed(&db.pool, id, held.token).await, "only once");
 }

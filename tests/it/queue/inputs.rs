@@ -194,6 +194,11 @@ async fn a_recipe_of_the_same_name_is_its_next_version() {
     assert_eq!(store(two.clone()).await.version, 2);
     let found = recipes::find_by_name(&db.pool, DEFAULT_TENANT, "mine").await.unwrap().unwrap();
     assert_eq!((found.version, &found.recipe), (2, &two));
+    let written: String = sqlx::query_scalar("select recipe::text from recipes where name = 'mine' and version = 2")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(written, two.to_string(), "kept as written, to the byte");
     let page = ListFilter { limit: 10, before: None };
     assert_eq!(recipes::list(&db.pool, DEFAULT_TENANT, &page).await.unwrap(), [found]);
     let recipe = json!({ "version": 1 });

@@ -102,7 +102,7 @@ fn fidelity(doc: &Doc<'_>) -> String {
             "Divergence of the outputs",
             "<th scope=\"col\">KL divergence, nats</th><th scope=\"col\">Mean</th><th scope=\"col\">Median</th>\
              <th scope=\"col\">95%</th><th scope=\"col\">99%</th><th scope=\"col\">Largest</th>\
-             <th scope=\"col\" title=\"The original against a second scoring of itself\">Floor</th>",
+             <th scope=\"col\" title=\"The original against a second scoring of itself, at most 64 rows\">Floor</th>",
             &format!(
                 "<tr><th scope=\"row\">original ‖ result</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
                  <td>{}</td></tr>\n",
