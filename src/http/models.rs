@@ -200,6 +200,7 @@ mod tests {
             out: 2,
             r#in: 2,
             bias: true,
+            is_centered: false,
         };
         let header = ModelHeader {
             support: Support::Full,

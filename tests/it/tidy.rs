@@ -85,6 +85,7 @@ fn http_and_worker_meet_in_rows_and_blobs_alone() {
     refuse("src/db", &above, "the database layer knows nobody above it");
     refuse("src/store", &above, "the store knows nobody above it");
     refuse("src/store", &["crate::db"], "the store knows no rows");
+    refuse("src/postgres", &above, "the private cluster knows nobody above it");
 }
 
 #[test]
@@ -98,11 +99,13 @@ fn sql_is_written_in_db_alone() {
 }
 
 #[test]
-fn only_linalg_names_faer() {
-    let sources: Vec<_> =
-        sources("src").into_iter().filter(|(name, _)| !name.starts_with("src/engine/linalg/")).collect();
-    let hits = lines_with(&sources, &["faer::", "use faer"]);
-    assert!(hits.is_empty(), "faer outside linalg:\n{}", hits.join("\n"));
+fn the_matrix_crates_are_named_in_their_rooms_alone() {
+    let rooms = [("src/engine/linalg/", ["faer::", "use faer"]), ("src/engine/kernels/", ["gemm::", "pulp::"])];
+    for (room, words) in rooms {
+        let sources: Vec<_> = sources("src").into_iter().filter(|(name, _)| !name.starts_with(room)).collect();
+        let hits = lines_with(&sources, &words);
+        assert!(hits.is_empty(), "outside {room}:\n{}", hits.join("\n"));
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::engine::model::Dtype;
 pub enum Observer {
     /// The range that just holds every weight.
     MinMax,
-    /// The range, shrunk in steps of 1% down to a fifth, with the least squared error.
+    /// The range with the least squared error: from a fifth to six fifths of the full one in steps of 1%, then in steps
+    /// of 0.1% around the best of these.
     Mse,
 }
 
@@ -79,16 +80,23 @@ impl Scheme {
         if self.observer == Observer::MinMax || min == max {
             return full;
         }
-        let mut best = (full, full.0.error(weights));
-        for percent in (20..100).rev() {
-            let share = percent as f32 / 100.0;
+        // Wider ranges too: one weight far from all others sets the step of its group, and a slightly longer one may
+        // fit these better
+        let mut best = (1000, full, full.0.error(weights));
+        let mut look = |permille: i32| {
+            let share = permille as f32 / 1000.0;
             let candidate = self.over(min * share, max * share);
             let error = candidate.0.error(weights);
-            if error < best.1 {
-                best = (candidate, error);
+            if error < best.2 {
+                best = (permille, candidate, error);
             }
-        }
-        best.0
+            best.0
+        };
+        let coarse = (20..=120).rev().fold(1000, |_, percent| look(10 * percent));
+        (coarse - 9..coarse + 10).for_each(|permille| {
+            look(permille);
+        });
+        best.1
     }
 
     /// The grid over `[min, max]`, which holds 0.

@@ -154,7 +154,16 @@ impl Reader<'_> {
             let table = module.to_ascii_lowercase().contains("embed");
             let (role, category) =
                 if table { (SiteRole::Embedding, Category::Embedding) } else { (SiteRole::Linear, Category::Mlp) };
-            let spec = SiteSpec { site: module.to_owned(), role, category, module: module.to_owned(), out, r#in, bias };
+            let spec = SiteSpec {
+                site: module.to_owned(),
+                role,
+                category,
+                module: module.to_owned(),
+                out,
+                r#in,
+                bias,
+                is_centered: false,
+            };
             sites.push(SiteHeader { spec, layout });
         }
         (sites, None)

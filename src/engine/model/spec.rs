@@ -49,6 +49,10 @@ pub struct SiteSpec {
     pub r#in: usize,
     /// Whether it has a bias.
     pub bias: bool,
+    /// Whether a layer norm takes the mean of its outputs away, as in post-norm blocks: what is added to all of them alike
+    /// changes nothing.
+    #[serde(default)]
+    pub is_centered: bool,
 }
 
 /// How hidden states become an answer.

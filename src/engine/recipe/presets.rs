@@ -31,8 +31,13 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     [
         (
             "int8",
-            "Every weight to 8 bits, one scale a row. Needs no data; answers hardly change.",
-            json!([{ "method": "quantize", "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "minmax" } }]),
+            "Weights to 8 bits, one scale a row. Needs no data; answers hardly change.",
+            // Two rows of one table are added to every token: their rounding alone is a seventh of the whole KL, to
+            // save 770 bytes
+            json!([{
+                "method": "quantize", "ignore": ["embedding.token_type"],
+                "params": { "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" },
+            }]),
         ),
         (
             "int4",

@@ -95,6 +95,7 @@ mod tests {
                 out: 2,
                 r#in: 2,
                 bias: true,
+                is_centered: false,
             },
             layout: Layout::Dense { out: 2, r#in: 2, dtype: Dtype::F16 },
         };

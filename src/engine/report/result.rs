@@ -141,7 +141,7 @@ pub struct SiteReport {
     pub density: f64,
     /// Heads kept, of an attention site.
     pub heads: Option<usize>,
-    /// `‖XW − XŴ‖ / ‖XW‖`, or `‖W − Ŵ‖ / ‖W‖` where no inputs were seen.
+    /// `‖XW − XŴ‖ / ‖XW‖`, or `‖W − Ŵ‖ / ‖W‖` where no inputs were seen; of what the norm sees where one follows.
     #[serde(serialize_with = "finite::optional")]
     pub relative_error: Option<f64>,
     /// `−20 log₁₀ relative_error`; `None` where there is no error at all.

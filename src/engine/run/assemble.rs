@@ -121,10 +121,28 @@ fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting) -> Resu
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied().unwrap_or(0);
     let report = |((site, original), linear): ((&SiteSpec, &Arc<Linear>), &Arc<Linear>)| {
         let sizes = (Some(bytes(before, &site.site)), bytes(after, &site.site));
-        let error = relative_error(&original.map.to_vec()?, &linear.map.to_vec()?);
+        let (mut before, mut after) = (original.map.to_vec()?, linear.map.to_vec()?);
+        if site.is_centered {
+            center(&mut before, site.r#in);
+            center(&mut after, site.r#in);
+        }
+        let error = relative_error(&before, &after);
         Ok(sides::site(site, &linear.map.layout(), heads, sizes).with_error(error))
     };
     result.sites.iter().zip(&done.original.maps).zip(&result.maps).map(report).collect()
+}
+
+/// Takes the mean of each column of `[out, in]` away: what is left is what the layer norm after the map sees.
+fn center(weights: &mut [f32], columns: usize) {
+    let columns = columns.max(1);
+    let mut means = vec![0f64; columns];
+    for row in weights.chunks(columns) {
+        means.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(*w));
+    }
+    let rows = (weights.len() / columns).max(1) as f64;
+    for row in weights.chunks_mut(columns) {
+        row.iter_mut().zip(&means).for_each(|(w, sum)| *w = (f64::from(*w) - sum / rows) as f32);
+    }
 }
 
 /// `‖W − Ŵ‖ / ‖W‖`, Frobenius, in f64; 0 where both are zero.

@@ -128,13 +128,25 @@ impl Builder<'_> {
             out: rows,
             r#in: self.spec.hidden,
             bias: false,
+            is_centered: false,
         });
         self.sites.len() - 1
     }
 
     fn linear(&mut self, site: &str, category: Category, module: String, out: usize, r#in: usize) -> usize {
+        // Post-norm: what these two give goes into a layer norm
+        let is_centered = site.ends_with(".self_attention.output") || site.ends_with(".mlp.down");
         let site = site.to_owned();
-        self.sites.push(SiteSpec { site, role: SiteRole::Linear, category, module, out, r#in, bias: true });
+        self.sites.push(SiteSpec {
+            site,
+            role: SiteRole::Linear,
+            category,
+            module,
+            out,
+            r#in,
+            bias: true,
+            is_centered,
+        });
         self.sites.len() - 1
     }
 
