@@ -14,6 +14,7 @@ mod jobs;
 mod models;
 mod postgres;
 mod queue;
+mod retention;
 mod store;
 mod support;
 mod tidy;
