@@ -187,9 +187,9 @@ pub struct HttpSettings {
 /// What becomes of old results.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RetentionSettings {
-    /// Delete jobs, with their artifacts and reports, so many days after they were submitted, once they have ended.
+    /// Delete jobs, with their artifacts and reports, so many days after they ended.
     ///
-    /// Without it nothing is deleted by itself.
+    /// Models and datasets stay, also those that were made of a job's result. Without it nothing is deleted by itself.
     #[arg(long, env = "PARE_RETENTION_DAYS", value_name = "DAYS")]
     pub retention_days: Option<u32>,
 }

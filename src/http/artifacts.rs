@@ -83,7 +83,7 @@ fn unsatisfiable(size_bytes: u64) -> Result<Error> {
 }
 
 /// `attachment` with the name; one that is not plain ASCII also as `filename*` (RFC 6266, RFC 8187).
-fn disposition(name: &str) -> String {
+pub(super) fn disposition(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ';
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let mut text = format!("attachment; filename=\"{plain}\"");

@@ -32,10 +32,14 @@ codes! {
     MULTIPART_INVALID = "multipart_invalid", BAD_REQUEST, "the body is no multipart/form-data";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
+    ARTIFACTS_UNAVAILABLE = "artifacts_unavailable", NOT_FOUND, "the job left no files";
     REPORT_UNAVAILABLE = "report_unavailable", NOT_FOUND, "the job has no report";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED, "this path has no such method; Allow lists them";
     REQUEST_TIMEOUT = "request_timeout", REQUEST_TIMEOUT, "the request did not arrive in time";
     JOB_FINISHED = "job_finished", CONFLICT, "the job has already ended otherwise";
+    JOB_LIVE = "job_live", CONFLICT, "the job has not ended yet";
+    NOT_RETRYABLE = "not_retryable", CONFLICT, "a job of this kind is made by the server alone";
+    IN_USE = "in_use", CONFLICT, "a job that has not ended needs it";
     NOT_READY = "not_ready", CONFLICT, "the model or dataset is still validating";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "the body is over the limit";
     TOO_MANY_FILES = "too_many_files", PAYLOAD_TOO_LARGE, "the upload has too many files";

@@ -106,6 +106,15 @@ pub(super) async fn find(
     Ok((prefer::applied(wait), Json(shown)).into_response())
 }
 
+/// `DELETE /v1/datasets/{id}`
+pub(super) async fn delete(State(app): State<App>, Id(id): Id<DatasetId>, uri: Uri) -> Result<StatusCode> {
+    Params::of(&uri, &[])?;
+    if !db::datasets::delete(&app.pool, app.tenant, id).await? {
+        return Err(Error::not_found(format_args!("dataset {id}")));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// The dataset, once it is no longer validating or the wait is over.
 async fn settled(app: &App, id: DatasetId, wait: Option<Duration>) -> Result<Dataset> {
     let read = async || {

@@ -196,9 +196,16 @@ impl From<db::Error> for Error {
             db::Error::Unavailable(_) => {
                 Self::unavailable("the database does not answer; what was acknowledged is kept").caused_by(error)
             }
+            db::Error::Conflict(Conflict::Missing { column }) if column == "retry_of" => {
+                Self::not_found("job any more that could be retried")
+            }
             db::Error::Conflict(Conflict::Missing { column }) => {
                 let detail = "there is no such thing any more";
-                Self::invalid(vec![Detail::new(format!("/{column}_id"), code::NOT_FOUND, detail)])
+                Self::invalid(vec![Detail::new(pointer(&column), code::NOT_FOUND, detail)])
+            }
+            db::Error::Conflict(conflict @ Conflict::InUse { .. }) => Self::new(code::IN_USE, conflict.to_string()),
+            db::Error::Conflict(conflict @ Conflict::JobIsLive { .. }) => {
+                Self::new(code::JOB_LIVE, conflict.to_string())
             }
             db::Error::Conflict(Conflict::Refused { rule }) => {
                 let detail = format!("a value is not one that the database holds ({rule})");
@@ -223,5 +230,25 @@ impl From<store::Error> for Error {
     }
 }
 
+/// The field of a request that a column holds: `model`, as constraints have it, and `model_id` are one.
+fn pointer(column: &str) -> String {
+    format!("/{}_id", column.strip_suffix("_id").unwrap_or(column))
+}
+
 /// What a handler returns.
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_named_by_the_field_that_named_it() {
+        for column in ["calibration_dataset", "calibration_dataset_id"] {
+            let error = Error::from(db::Error::from(Conflict::Missing { column: column.to_owned() }));
+            let document = error.document("1");
+            let pointers: Vec<_> = document.errors.iter().map(|one| one.pointer.as_str()).collect();
+            assert_eq!(pointers, ["/calibration_dataset_id"]);
+        }
+    }
+}

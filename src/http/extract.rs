@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde_json::Value;
@@ -109,6 +109,23 @@ impl FromRequest<App> for JsonBody {
         // serde_json stops at 128 levels
         let parsed = serde_json::from_slice(&body);
         parsed.map(Self).map_err(|error| Error::new(code::JSON_INVALID, format!("the body is no JSON: {error}")))
+    }
+}
+
+/// A JSON body that may be left out; `null` counts as left out.
+pub(super) struct OptionalJson(pub(super) Option<Value>);
+
+impl FromRequest<App> for OptionalJson {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let headers = request.headers();
+        let is_empty = content_length(headers).unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING);
+        if is_empty {
+            return Ok(Self(None));
+        }
+        let JsonBody(body) = JsonBody::from_request(request, app).await?;
+        Ok(Self(Some(body).filter(|body| !body.is_null())))
     }
 }
 

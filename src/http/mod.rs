@@ -3,14 +3,17 @@
 //! [`ROUTES`] lists every operation and builds the router, so that the list can be compared with the document. A handler
 //! extracts, asks `db`, `store` or `engine::plan`, and wraps; a refusal is an [`error`], written out by [`layers`].
 
+mod accept;
 mod artifacts;
 mod capabilities;
 mod code;
+mod compare;
 mod connection;
 mod datasets;
 mod error;
 mod extract;
 mod fields;
+mod frontier;
 mod host;
 mod jobs;
 mod layers;
@@ -22,8 +25,12 @@ mod range;
 mod recipes;
 mod routes;
 mod serve;
+mod tar;
+mod tensors;
 mod upload;
+mod usage;
 mod wait;
+mod workers;
 
 use std::time::Duration;
 

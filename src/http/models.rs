@@ -168,6 +168,15 @@ pub(super) async fn find(
     Ok((prefer::applied(wait), Json(shown)).into_response())
 }
 
+/// `DELETE /v1/models/{id}`
+pub(super) async fn delete(State(app): State<App>, Id(id): Id<ModelId>, uri: Uri) -> Result<StatusCode> {
+    Params::of(&uri, &[])?;
+    if !db::models::delete(&app.pool, app.tenant, id).await? {
+        return Err(Error::not_found(format_args!("model {id}")));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// The model, once it is no longer validating or the wait is over.
 async fn settled(app: &App, id: ModelId, wait: Option<Duration>) -> Result<Model> {
     let read = async || {

@@ -3,11 +3,14 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, head, post};
+use axum::routing::{delete, get, head, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
-use super::{State as App, artifacts, capabilities, connection, datasets, jobs, models, operations, recipes};
+use super::{
+    State as App, artifacts, capabilities, compare, connection, datasets, frontier, jobs, models, operations, recipes,
+    tensors, usage, workers,
+};
 
 /// An operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +43,13 @@ routes! {
     post "/v1/models/files"                 "uploadModel"         Stream models::upload;
     get  "/v1/models"                       "listModels"          Quick  models::list;
     get  "/v1/models/{model_id}"            "getModel"            Quick  models::find;
+    delete "/v1/models/{model_id}"          "deleteModel"         Quick  models::delete;
+    get  "/v1/models/{model_id}/tensors"    "listTensors"         Quick  tensors::list;
+    get  "/v1/models/{model_id}/frontier"   "getFrontier"         Quick  frontier::show;
     post "/v1/datasets/files"               "uploadDataset"       Stream datasets::upload;
     get  "/v1/datasets"                     "listDatasets"        Quick  datasets::list;
     get  "/v1/datasets/{dataset_id}"        "getDataset"          Quick  datasets::find;
+    delete "/v1/datasets/{dataset_id}"      "deleteDataset"       Quick  datasets::delete;
     get  "/v1/recipes"                      "listRecipes"         Quick  recipes::list;
     post "/v1/recipes"                      "createRecipe"        Quick  recipes::create;
     get  "/v1/recipes/{name}"               "getRecipe"           Quick  recipes::find;
@@ -50,13 +57,19 @@ routes! {
     get  "/v1/jobs"                         "listJobs"            Quick  jobs::list;
     post "/v1/jobs"                         "createJob"           Quick  jobs::submit;
     get  "/v1/jobs/{job_id}"                "getJob"              Quick  jobs::find;
+    delete "/v1/jobs/{job_id}"              "deleteJob"           Quick  jobs::delete;
     post "/v1/jobs/{job_id}/cancel"         "cancelJob"           Quick  jobs::cancel;
+    post "/v1/jobs/{job_id}/retry"          "retryJob"            Quick  jobs::retry;
     get  "/v1/jobs/{job_id}/events"         "listJobEvents"       Quick  jobs::events;
     get  "/v1/jobs/{job_id}/report"         "getJobReport"        Quick  jobs::report;
     get  "/v1/jobs/{job_id}/report.html"    "getJobReportPage"    Quick  jobs::report_page;
     get  "/v1/jobs/{job_id}/artifacts"      "listJobArtifacts"    Quick  jobs::artifacts;
+    get  "/v1/jobs/{job_id}/artifacts.tar"  "downloadArtifacts"   Stream jobs::archive;
+    get  "/v1/compare"                      "compareJobs"         Quick  compare::show;
     get  "/v1/artifacts/{artifact_id}/content" "downloadArtifact" Stream artifacts::content;
     head "/v1/artifacts/{artifact_id}/content" "checkArtifact"    Quick  artifacts::content;
+    get  "/v1/workers"                      "listWorkers"         Quick  workers::list;
+    get  "/v1/usage"                        "getUsage"            Quick  usage::show;
     get  "/healthz"                         "getHealth"           Quick  operations::health;
     get  "/readyz"                          "getReadiness"        Quick  operations::ready;
     get  "/openapi.yaml"                    "getOpenapiYaml"      Quick  operations::openapi_yaml;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Document, datasets, jobs, layers, models, recipes};
+use super::{Document, datasets, frontier, jobs, layers, models, recipes, usage, workers};
 
 fn document() -> Value {
     serde_saphyr::from_str(super::OPENAPI_YAML).unwrap()
@@ -30,6 +30,9 @@ fn the_documents_examples_are_what_we_send() {
     parses::<datasets::Shown>(&document, "Dataset");
     parses::<recipes::Shown>(&document, "NamedRecipe");
     parses::<jobs::Shown>(&document, "Job");
+    parses::<frontier::Shown>(&document, "Frontier");
+    parses::<usage::Shown>(&document, "Usage");
+    parses::<workers::Shown>(&document, "Worker");
     parses::<Document>(&document, "Problem");
 }
 

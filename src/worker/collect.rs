@@ -1,12 +1,8 @@
 //! Collects blobs that no row names any more, and jobs whose retention ended.
 
-use chrono::{TimeDelta, Utc};
-use uuid::{Builder, Uuid};
-
 use super::Context;
 use super::ending::chain;
-use crate::db::jobs::{self, JobFilter, JobKind};
-use crate::db::{self, Conflict, DEFAULT_TENANT, blobs};
+use crate::db::{self, blobs, jobs};
 use crate::store::{self, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
@@ -70,40 +66,14 @@ async fn dead_blobs(context: &Context) -> Result<u64, Error> {
     }
 }
 
+/// Every tenant's: whoever runs the server sets the retention.
 async fn old_jobs(context: &Context, days: u32) -> Result<u64, Error> {
     let mut count = 0;
-    for kind in JobKind::ALL {
-        let mut before = Some(first_id_after(days));
-        while before.is_some() {
-            let filter = JobFilter { kind: Some(*kind), limit: PAGE, before, ..JobFilter::default() };
-            let page = jobs::list(&context.pool, DEFAULT_TENANT, &filter).await?;
-            before = page.last().map(|job| job.id.0);
-            for job in page.iter().filter(|job| job.state.is_terminal()) {
-                match jobs::delete(&context.pool, DEFAULT_TENANT, job.id).await {
-                    Ok(deleted) => count += u64::from(deleted),
-                    // A model was made of it.
-                    Err(db::Error::Conflict(Conflict::InUse { .. } | Conflict::Missing { .. })) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    loop {
+        let deleted = jobs::delete_ended(&context.pool, days, PAGE).await?;
+        count += deleted;
+        if deleted < u64::from(PAGE) {
+            return Ok(count);
         }
-    }
-    Ok(count)
-}
-
-/// Ids sort by time: this one stands between what is older than `days` days and what is not.
-fn first_id_after(days: u32) -> Uuid {
-    let at = Utc::now() - TimeDelta::days(i64::from(days));
-    Builder::from_unix_timestamp_millis(u64::try_from(at.timestamp_millis()).unwrap_or(0), &[0; 10]).into_uuid()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn new_ids_are_later_than_the_bound() {
-        assert!(first_id_after(1) < Uuid::now_v7());
-        assert!(first_id_after(2) < first_id_after(1));
     }
 }

@@ -1,13 +1,14 @@
 //! Carries what a process says into the job's log and its next heartbeat.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::lease::Lease;
+use super::pace::Pace;
 use crate::db::Pool;
 use crate::db::jobs::append_event;
 use crate::engine::context::Event;
@@ -24,13 +25,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Writes down what comes until the process has no more to say.
 pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiver<Event>) {
     let mut notes = 0;
+    let mut pace = Pace::default();
     while let Some(event) = events.recv().await {
         match event {
             Event::Progress { done, total, unit } => {
                 let unit: String = unit.chars().take(32).collect();
-                lease.tell(|status| status.progress = Some(json!({ "done": done, "total": total, "unit": unit })));
+                let mut progress = json!({ "done": done, "total": total, "unit": unit });
+                if let Some(seconds) = pace.seconds_left(Instant::now(), done, total, &unit) {
+                    progress["eta_seconds"] = json!(seconds);
+                }
+                lease.tell(|status| status.progress = Some(progress));
             }
             Event::Phase { phase } => {
+                pace.restart();
                 let phase = json!(phase);
                 lease.tell(|status| {
                     status.phase = phase.as_str().map(str::to_owned);

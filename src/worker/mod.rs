@@ -23,6 +23,7 @@ mod lease;
 mod lines;
 mod maintain;
 mod memory;
+mod pace;
 mod prepare;
 mod publish;
 mod scratch;

@@ -3,17 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may fail where it stands
 
 mod artifacts;
+mod compare;
 mod conformance;
 mod contract;
 mod crash;
 mod datasets;
+mod deletes;
+mod frontier;
 mod golden;
 mod hostile;
 mod http_rules;
+mod job_details;
 mod jobs;
 mod models;
 mod postgres;
 mod queue;
+mod real_results;
+mod retention;
+mod retry;
 mod store;
 mod support;
+mod tar;
+mod tensors;
 mod tidy;
+mod usage;

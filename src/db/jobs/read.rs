@@ -24,6 +24,10 @@ pub struct JobFilter {
     pub recipe_name: Option<String>,
     /// With this label.
     pub label: Option<(String, String)>,
+    /// Submitted after this.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Submitted before this.
+    pub created_before: Option<DateTime<Utc>>,
     /// At most so many.
     pub limit: u32,
     /// Only jobs older than this one: the last of the page before.
@@ -190,14 +194,17 @@ pub async fn list(pool: &Pool, tenant: Uuid, filter: &JobFilter) -> Result<Vec<J
         "where j.tenant_id = $1 and (j.kind = $2 or $2::text is null and j.kind <> 'validate')
             and ($3::text is null or j.state = $3) and ($4::uuid is null or j.model_id = $4)
             and ($5::text is null or j.recipe_name = $5) and ($6::jsonb is null or j.labels @> $6)
-            and ($7::uuid is null or j.id < $7)
-        order by j.id desc limit $8",
+            and ($7::timestamptz is null or j.created_at > $7) and ($8::timestamptz is null or j.created_at < $8)
+            and ($9::uuid is null or j.id < $9)
+        order by j.id desc limit $10",
         tenant,
         filter.kind.map(JobKind::as_str),
         filter.state.map(JobState::as_str),
         filter.model_id.map(|id| id.0),
         filter.recipe_name.as_deref(),
         label,
+        filter.created_after,
+        filter.created_before,
         filter.before,
         i64::from(filter.limit),
     );

@@ -21,7 +21,7 @@ pub struct Job {
     pub state: JobState,
     /// What it does now; of one that failed, what it did then.
     pub phase: Option<String>,
-    /// `{done, total, unit}` within the phase, while it runs.
+    /// `{done, total, unit}` within the phase, while it runs; with `eta_seconds` where the worker knows how long the rest takes.
     pub progress: Option<Value>,
     /// How often it was claimed, less the claims that a worker gave back.
     pub attempt: u32,

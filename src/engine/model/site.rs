@@ -63,6 +63,26 @@ impl Selection {
     }
 }
 
+/// One glob over sites.
+#[derive(Debug)]
+pub struct SiteGlob(globset::GlobMatcher);
+
+impl SiteGlob {
+    /// Compiles a glob.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be read, in words.
+    pub fn new(glob: &str) -> Result<Self, String> {
+        compiled(glob).map(|glob| Self(glob.compile_matcher()))
+    }
+
+    /// Whether it is the site's.
+    pub fn is_match(&self, site: &str) -> bool {
+        self.0.is_match(path(site))
+    }
+}
+
 /// Segments become a path's, for that is what globs are over.
 fn path(site: &str) -> String {
     site.replace('.', "/")

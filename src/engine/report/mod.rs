@@ -6,9 +6,12 @@
 
 pub mod accounting;
 mod check;
+pub mod compare;
+pub mod differences;
 mod explain;
 pub mod html;
 mod measurements;
+pub mod pareto;
 mod provenance;
 mod result;
 mod verdict;

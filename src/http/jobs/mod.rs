@@ -1,14 +1,18 @@
-//! Jobs: submitted, watched, cancelled, and what they leave.
+//! Jobs: submitted, watched, cancelled, retried, deleted, and what they leave.
 
+mod archive;
 mod plan;
 mod read;
 mod request;
 mod results;
+mod retry;
 mod shown;
 mod submit;
 
-pub(super) use read::{cancel, events, find, list};
-pub(super) use results::{artifacts, report, report_page};
+pub(super) use archive::archive;
+pub(super) use read::{cancel, delete, events, find, list};
+pub(super) use results::{artifacts, find_report, report, report_page};
+pub(super) use retry::retry;
 pub(super) use submit::submit;
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use http::header::{ETAG, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::shown::{Event, Shown};
+use super::shown::{Attempt, Event, Shown};
 use crate::db;
 use crate::db::jobs::{Job, JobFilter, JobKind, JobState};
 use crate::http::error::{Error, Result};
@@ -41,7 +42,8 @@ pub(crate) async fn find(State(app): State<App>, Id(id): Id<JobId>, uri: Uri, he
     let mut response = if is_known(&job) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Json(Shown::from(job.clone())).into_response()
+        let attempts = db::jobs::attempts(&app.pool, id).await?;
+        Json(Shown::from(job.clone()).with_attempts(attempts.into_iter().map(Attempt::from))).into_response()
     };
     response.headers_mut().insert(ETAG, etag(&job)?);
     response.headers_mut().extend(prefer::applied(wait));
@@ -53,7 +55,8 @@ pub(crate) async fn find(State(app): State<App>, Id(id): Id<JobId>, uri: Uri, he
 
 /// `GET /v1/jobs`: without their plans, which are long.
 pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
-    const KNOWN: &[&str] = &["kind", "state", "model_id", "recipe_name", "label", "limit", "cursor"];
+    const KNOWN: &[&str] =
+        &["kind", "state", "model_id", "recipe_name", "label", "created_after", "created_before", "limit", "cursor"];
     let params = Params::of(&uri, KNOWN)?;
     let page = Page::of(&params)?;
     let filter = JobFilter {
@@ -63,6 +66,8 @@ pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<S
         model_id: params.parse::<ModelId>("model_id", "an id of the form mdl_<uuid>")?,
         recipe_name: text(&params, "recipe_name")?.map(str::to_owned),
         label: text(&params, "label")?.map(label).transpose()?,
+        created_after: time(&params, "created_after")?,
+        created_before: time(&params, "created_before")?,
         limit: page.filter().limit,
         before: page.before,
     };
@@ -82,6 +87,24 @@ fn text<'a>(params: &'a Params, name: &str) -> Result<Option<&'a str>> {
 fn label(text: &str) -> Result<(String, String)> {
     let (name, value) = text.split_once(':').ok_or_else(|| Params::refuse("label", text, "name:value"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A time with its offset. A `+` stands for a space in a query, so that one must be written `%2B`.
+fn time(params: &Params, name: &str) -> Result<Option<DateTime<Utc>>> {
+    let read = |text: &str| {
+        let allowed = "a time as in RFC 3339, such as 2026-11-23T20:15:00Z (a '+' is written %2B)";
+        DateTime::parse_from_rfc3339(text).map_err(|_| Params::refuse(name, text, allowed))
+    };
+    Ok(params.get(name).map(read).transpose()?.map(|time| time.to_utc()))
+}
+
+/// `DELETE /v1/jobs/{id}`
+pub(crate) async fn delete(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<StatusCode> {
+    Params::of(&uri, &[])?;
+    if !db::jobs::delete(&app.pool, app.tenant, id).await? {
+        return Err(Error::not_found(format_args!("job {id}")));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/jobs/{id}/cancel`

@@ -9,7 +9,7 @@ use crate::http::fields::{Fields, check_text};
 use crate::id::{DatasetId, ModelId};
 
 /// The longest deadline: 30 days.
-const LONGEST_DEADLINE_SECONDS: i64 = 30 * 24 * 3600;
+pub(super) const LONGEST_DEADLINE_SECONDS: i64 = 30 * 24 * 3600;
 /// The most labels of a job.
 const MOST_LABELS: usize = 16;
 /// The longest label, either side.

@@ -23,10 +23,12 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-sr
                            base-uri 'none'; form-action 'none'";
 
 /// The role of the files that are the smaller model.
-const ARTIFACT: &str = "artifact";
+pub(super) const ARTIFACT: &str = "artifact";
+/// The role of the report.
+pub(super) const REPORT: &str = "report";
 
 /// A job's report, or why there is none.
-async fn find(app: &App, id: JobId) -> Result<Value> {
+pub(crate) async fn find_report(app: &App, id: JobId) -> Result<Value> {
     if let Some(report) = db::jobs::report(&app.pool, app.tenant, id).await? {
         return Ok(report);
     }
@@ -42,13 +44,13 @@ async fn find(app: &App, id: JobId) -> Result<Value> {
 /// `GET /v1/jobs/{id}/report`
 pub(crate) async fn report(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Json<Value>> {
     Params::of(&uri, &[])?;
-    find(&app, id).await.map(Json)
+    find_report(&app, id).await.map(Json)
 }
 
 /// `GET /v1/jobs/{id}/report.html`
 pub(crate) async fn report_page(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
     Params::of(&uri, &[])?;
-    let report = find(&app, id).await?;
+    let report = find_report(&app, id).await?;
     let page = tokio::task::spawn_blocking(move || html::page(&report)).await.map_err(Error::internal)?;
     Ok(([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)).into_response())
 }

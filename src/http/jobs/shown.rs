@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::db::jobs::{Job, JobEvent, JobFile, JobKind, JobState};
+use crate::db::jobs::{self, Job, JobEvent, JobFile, JobKind, JobState};
 use crate::engine::plan::Plan;
 use crate::id::{ArtifactId, DatasetId, JobId, ModelId};
 
@@ -26,6 +27,8 @@ pub(crate) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    eta_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     waiting_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Value>,
@@ -44,6 +47,8 @@ pub(crate) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     reference_model_id: Option<ModelId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     recipe_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recipe: Option<Value>,
@@ -57,10 +62,50 @@ pub(crate) struct Shown {
     finished_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_requested_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<Vec<Attempt>>,
+}
+
+/// One start of a job and how it ended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Attempt {
+    number: u32,
+    worker_id: Uuid,
+    started_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
+}
+
+impl From<jobs::Attempt> for Attempt {
+    fn from(attempt: jobs::Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            worker_id: attempt.worker_id,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            outcome: attempt.outcome,
+        }
+    }
+}
+
+impl Shown {
+    /// The same with its starts, first to last.
+    pub(super) fn with_attempts(self, attempts: impl Iterator<Item = Attempt>) -> Self {
+        Self { attempts: Some(attempts.collect()), ..self }
+    }
+}
+
+/// The worker tells its estimate along with the progress that it is made from.
+fn take_eta(progress: &mut Value) -> Option<u64> {
+    progress.as_object_mut()?.shift_remove("eta_seconds")?.as_u64()
 }
 
 impl From<Job> for Shown {
-    fn from(job: Job) -> Self {
+    fn from(mut job: Job) -> Self {
+        let eta_seconds = job.progress.as_mut().and_then(take_eta);
         Self {
             id: job.id,
             kind: job.kind,
@@ -73,6 +118,7 @@ impl From<Job> for Shown {
             deadline_at: job.deadline_at,
             phase: job.phase,
             progress: job.progress,
+            eta_seconds,
             waiting_reason: job.waiting_reason,
             error: job.error,
             model_id: job.model_id,
@@ -82,6 +128,7 @@ impl From<Job> for Shown {
             validation_dataset_id: job.validation_dataset_id,
             evaluation_dataset_id: job.evaluation_dataset_id,
             reference_model_id: job.reference_model_id,
+            retry_of: job.retry_of,
             recipe_name: job.recipe_name,
             recipe: job.recipe,
             evaluate: job.evaluate,
@@ -89,6 +136,7 @@ impl From<Job> for Shown {
             started_at: job.started_at,
             finished_at: job.finished_at,
             cancel_requested_at: job.cancel_requested_at,
+            attempts: None,
         }
     }
 }

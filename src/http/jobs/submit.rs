@@ -40,8 +40,13 @@ pub(crate) async fn submit(State(app): State<App>, uri: Uri, JsonBody(body): Jso
         return Ok(Json(plan).into_response());
     }
     let new = new_job(request, &inputs, written, plan);
+    queue(&app, &new).await
+}
+
+/// Queues a job: 201 with where it is.
+pub(super) async fn queue(app: &App, new: &NewJob) -> Result<Response> {
     let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
-    let job = db::jobs::enqueue(&mut tx, app.tenant, &new).await?;
+    let job = db::jobs::enqueue(&mut tx, app.tenant, new).await?;
     tx.commit().await.map_err(db::Error::from)?;
     let headers = [
         (LOCATION, HeaderValue::from_str(&format!("/v1/jobs/{}", job.id)).map_err(Error::internal)?),
@@ -66,7 +71,7 @@ fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
 }
 
 /// Plans on a thread that may take its time: a large model has many sites, a large dataset many rows.
-async fn resolve(
+pub(super) async fn resolve(
     request: Request,
     inputs: Inputs,
     written: Option<Written>,
@@ -81,7 +86,8 @@ async fn resolve(
     planned.await.map_err(Error::internal)?.map_err(Error::invalid)
 }
 
-fn new_job(request: Request, inputs: &Inputs, written: Option<Written>, plan: Option<Plan>) -> NewJob {
+/// The job that a request asks for.
+pub(super) fn new_job(request: Request, inputs: &Inputs, written: Option<Written>, plan: Option<Plan>) -> NewJob {
     let guess = inputs.model_bytes().saturating_mul(MEMORY_PER_BYTE).saturating_add(BASE_MEMORY_BYTES);
     let (memory_bytes, disk_bytes) = match &plan {
         Some(plan) => (plan.predicted.peak_memory_bytes, plan.predicted.disk_bytes),

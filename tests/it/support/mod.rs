@@ -4,4 +4,5 @@ pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod document;
 pub(crate) mod engine;
+pub(crate) mod results;
 pub(crate) mod worker;

@@ -57,33 +57,14 @@ impl Bench {
         self.folder.path().join("scratch")
     }
 
-    /// A worker's settings: one slot, quick to look and to give up.
+    /// A worker's settings.
     pub(crate) fn config(&self) -> Config {
-        let timing = Timing {
-            poll: Duration::from_millis(100),
-            heartbeat: Duration::from_millis(100),
-            grace: Duration::from_millis(300),
-            maintain: Duration::from_millis(500),
-            ..Timing::default()
-        };
-        Config {
-            host_id: Uuid::now_v7(),
-            program: PARE.into(),
-            scratch: self.scratch(),
-            slots: 1,
-            threads: 1,
-            memory_bytes: 1 << 30,
-            device: "cpu".into(),
-            retention_days: None,
-            timing,
-        }
+        config(self.scratch())
     }
 
     /// Starts a worker in this process.
     pub(crate) fn start(&self, config: Config) -> Running {
-        let shutdown = CancellationToken::new();
-        let worker = pare::worker::run(self.pool().clone(), self.store.clone(), config, shutdown.clone());
-        Running { shutdown, task: tokio::spawn(worker) }
+        start(self.pool(), &self.store, config)
     }
 
     /// A program that waits at a gate, and then becomes `pare`.
@@ -132,6 +113,35 @@ impl Bench {
         })
         .await;
     }
+}
+
+/// A worker's settings: one slot, quick to look and to give up.
+pub(crate) fn config(scratch: PathBuf) -> Config {
+    let timing = Timing {
+        poll: Duration::from_millis(100),
+        heartbeat: Duration::from_millis(100),
+        grace: Duration::from_millis(300),
+        maintain: Duration::from_millis(500),
+        ..Timing::default()
+    };
+    Config {
+        host_id: Uuid::now_v7(),
+        program: PARE.into(),
+        scratch,
+        slots: 1,
+        threads: 1,
+        memory_bytes: 1 << 30,
+        device: "cpu".into(),
+        retention_days: None,
+        timing,
+    }
+}
+
+/// Starts a worker in this process.
+pub(crate) fn start(pool: &Pool, store: &Store, config: Config) -> Running {
+    let shutdown = CancellationToken::new();
+    let worker = pare::worker::run(pool.clone(), store.clone(), config, shutdown.clone());
+    Running { shutdown, task: tokio::spawn(worker) }
 }
 
 /// A program that waits.
