@@ -38,6 +38,9 @@ pub enum SettingError {
     },
 }
 
+/// What is left free on a large disk.
+const MOST_RESERVE_BYTES: u64 = 1 << 30;
+
 /// Where our files lie.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StateSettings {
@@ -47,6 +50,11 @@ pub struct StateSettings {
     /// ~/.local/share, on macOS ~/Library/Application Support.
     #[arg(long, env = "PARE_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
+    /// What files and jobs leave free on the state folder's disk, so that the database can go on: 512MiB.
+    ///
+    /// Below it uploads are answered with 507 and no job starts. Without it, 5% of the disk or 1GiB, whichever is less.
+    #[arg(long, env = "PARE_DISK_RESERVE", value_name = "SIZE")]
+    pub disk_reserve: Option<ByteSize>,
 }
 
 impl StateSettings {
@@ -58,6 +66,12 @@ impl StateSettings {
     pub fn folder(&self) -> Result<PathBuf, SettingError> {
         let folder = self.state_dir.clone().or_else(data_folder).ok_or(SettingError::NoStateDir)?;
         Ok(std::path::absolute(&folder).unwrap_or(folder))
+    }
+
+    /// What stays free on the disk of `folder`, which is there.
+    pub fn disk_reserve_bytes(&self, folder: &Path) -> u64 {
+        let share = || machine::disk_bytes(folder) / 20;
+        self.disk_reserve.map_or_else(|| share().min(MOST_RESERVE_BYTES), |ByteSize(bytes)| bytes)
     }
 }
 
@@ -140,6 +154,11 @@ pub struct WorkerSettings {
     /// Where tensors live: cpu.
     #[arg(long, env = "PARE_DEVICE", value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
+    /// Refuse to start where the kernel can't hold a job's process to its folder (landlock and seccomp).
+    ///
+    /// Without it such a kernel is worked with, and the log and the worker's capabilities say what is missing.
+    #[arg(long, env = "PARE_REQUIRE_SANDBOX", value_parser = clap::builder::FalseyValueParser::new())]
+    pub require_sandbox: bool,
 }
 
 /// What one job may use, with every default filled in.
@@ -153,6 +172,8 @@ pub struct Allowance {
     pub memory_bytes: u64,
     /// `cpu`.
     pub device: String,
+    /// Whether jobs run in a whole sandbox or not at all.
+    pub require_sandbox: bool,
 }
 
 impl WorkerSettings {
@@ -172,7 +193,13 @@ impl WorkerSettings {
             None => free_memory_bytes() / 10 * 8 / share as u64,
         };
         let threads = self.threads.unwrap_or((cores / share).max(1));
-        Ok(Allowance { workers: self.workers, threads, memory_bytes, device: self.device.clone() })
+        Ok(Allowance {
+            workers: self.workers,
+            threads,
+            memory_bytes,
+            device: self.device.clone(),
+            require_sandbox: self.require_sandbox,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //!   synchronous: it knows no HTTP, SQL, async, environment, network or ambient clock.
 //! - `store`: blobs by their hash, in a local folder or an object store.
 //! - [`db`]: all SQL. [`db::jobs`] is the queue.
+//! - [`backup`]: database and blobs into a folder, and back.
 //! - [`postgres`]: the private cluster's supervisor.
 //! - `worker`: claims jobs, holds their leases, runs each in a child process, publishes.
 //! - [`http`]: the REST interface, one file a resource. Never imports `worker`, nor the other way round.
@@ -20,6 +21,7 @@
 //! - *plan*: a recipe resolved against one model. *report*: what happened when it ran.
 //! - *artifact*: a file that a job leaves behind.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod db;

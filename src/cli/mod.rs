@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod backup;
 mod compress;
 mod evaluate;
 mod exit;
@@ -8,6 +9,7 @@ mod local;
 pub mod methods;
 mod migrate;
 mod plan;
+mod restore;
 mod run_job;
 mod run_postgres;
 mod serve;
@@ -69,6 +71,23 @@ enum Command {
     #[command(after_long_help = concat!("Example:\n  pare migrate --database-url postgres://owner@db/pare\n\n",
         "Exit codes: 0 up to date, 1 failed, 2 the command line is wrong."))]
     Migrate(migrate::Migrate),
+    /// Save a service, which may run meanwhile: its database and all files.
+    ///
+    /// The database is saved as it is at one moment, with `pg_dump`, and with it every file that it names, each checked
+    /// against its hash. manifest.json is written last: a folder without it is no backup. What the environment holds, such
+    /// as credentials of a store, is not in it.
+    #[command(after_long_help = concat!("Examples:\n  pare backup --state-dir ./state --out backups/monday\n",
+        "  pare backup --database-url postgres://pare@db/pare --store-url s3://models/pare --out backups/monday\n\n",
+        "Exit codes: 0 saved, 1 failed, 2 the command line is wrong, 4 interrupted."))]
+    Backup(backup::Backup),
+    /// Make a service of a backup.
+    ///
+    /// Every file is checked before anything is made. What it is restored into must be empty: a new state folder, or
+    /// an empty database and store. A backup of an older version is brought up to date, one of a newer version refused.
+    #[command(after_long_help = concat!("Examples:\n  pare restore backups/monday --state-dir ./restored\n",
+        "  pare restore backups/monday --database-url postgres://pare@db/empty --store-url s3://models/restored\n\n",
+        "Exit codes: 0 restored, 1 failed, 2 the command line is wrong, 4 interrupted."))]
+    Restore(restore::Restore),
     Compress(compress::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
@@ -94,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Work(work) => work.run(),
         Command::Migrate(migrate) => migrate.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Compress(args) => compress::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),
@@ -112,6 +133,12 @@ pub fn main() -> ExitCode {
             Exit::of(&error).into()
         }
     }
+}
+
+/// A line on standard output.
+fn answer(line: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 /// One line an error, with its causes; one line more for each problem of an invalid input.

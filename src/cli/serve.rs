@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::{State, prepare_tls};
 use super::stop;
-use super::work::{config, own_program, release_own, run_workers, sweep, worker_connections};
+use super::work::{config, own_program, release_own, run_workers, sandbox, sweep, worker_connections};
 use crate::config::{
     Allowance, DatabaseSettings, HttpSettings, RetentionSettings, StateSettings, StoreSettings, WorkerSettings,
 };
@@ -17,6 +17,7 @@ use crate::db::{self, Pool};
 use crate::http;
 use crate::postgres::{Cluster, ClusterConfig};
 use crate::store::Store;
+use crate::worker::Sandbox;
 
 /// Connections for requests.
 const HTTP_CONNECTIONS: u32 = 16;
@@ -50,6 +51,7 @@ impl Serve {
         }
         let allowance = self.workers.allowance()?;
         let state = State::open(&self.state.folder()?)?;
+        let sandbox = sandbox(&state, &allowance)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let shutdown = stop::on_signal()?;
@@ -62,7 +64,7 @@ impl Serve {
                 (None, Some(cluster)) => cluster.url("pare"),
                 (None, None) => bail!("there is no database"),
             };
-            let served = self.serve(&state, &allowance, &url, shutdown).await;
+            let served = self.serve(&state, &allowance, sandbox, &url, shutdown).await;
             if let Some(cluster) = cluster {
                 cluster.stop().await.context("the private cluster did not stop")?;
             }
@@ -84,12 +86,14 @@ impl Serve {
         &self,
         state: &State,
         allowance: &Allowance,
+        sandbox: Sandbox,
         url: &str,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let pool = db::connect(url, HTTP_CONNECTIONS).await.context("the database can't be opened")?;
         db::migrate(&pool).await.context("the schema can't be brought up to date")?;
-        let store = Store::open(&self.store.config(&state.folder)?).await?;
+        let reserve_bytes = self.state.disk_reserve_bytes(&state.folder);
+        let store = Store::open(&self.store.config(&state.folder)?).await?.keeping_free(reserve_bytes);
         release_own(&pool, state).await?;
         sweep(&store).await;
         // Heartbeats must get through whatever the requests do.
@@ -100,7 +104,7 @@ impl Serve {
         let mut out = std::io::stdout();
         writeln!(out, "listening on http://{}", listener.local_addr()?).and_then(|()| out.flush())?;
 
-        let config = config(state, allowance, self.retention.retention_days)?;
+        let config = config(state, allowance, sandbox, reserve_bytes, self.retention.retention_days)?;
         let app = http::State::new(pool.clone(), store.clone(), http::Limits::default(), http::HostRule::Loopback);
         // Whichever fails ends the other.
         let ended = shutdown.clone();

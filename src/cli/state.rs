@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use uuid::Uuid;
 
 /// A state folder that is ours for as long as this value lives.
@@ -18,6 +18,11 @@ pub(super) struct State {
     _lock: File,
 }
 
+/// Another process has the state folder.
+#[derive(Debug, thiserror::Error)]
+#[error("another pare uses the state folder {}: stop it, or give this one a folder of its own with --state-dir", .0.display())]
+pub(super) struct InUse(PathBuf);
+
 impl State {
     /// Makes the folder if it is not there, and locks it.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
@@ -27,10 +32,7 @@ impl State {
         let lock = open.with_context(named)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(
-                "another pare uses the state folder {}: stop it, or give this one a folder of its own with --state-dir",
-                folder.display()
-            ),
+            Err(TryLockError::WouldBlock) => return Err(InUse(folder.to_owned()).into()),
             Err(TryLockError::Error(error)) => return Err(error).with_context(named),
         }
         let host_id = host_id(&folder.join("host-id")).with_context(named)?;

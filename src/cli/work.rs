@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::db::{self, Pool};
 use crate::store::Store;
-use crate::worker::{self, Config, Timing};
+use crate::worker::{self, Config, Sandbox, Timing};
 
 /// Blobs that were being written longer ago than this were left by a process that is no more.
 const STAGED_FOR: Duration = Duration::from_hours(24);
@@ -46,15 +46,17 @@ impl Work {
         }
         let allowance = self.workers.allowance()?;
         let state = State::open(&self.state.folder()?)?;
+        let sandbox = sandbox(&state, &allowance)?;
+        let reserve_bytes = self.state.disk_reserve_bytes(&state.folder);
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
             let shutdown = stop::on_signal()?;
             let pool =
                 db::connect(url, worker_connections(&allowance)).await.context("the database can't be opened")?;
             db::check_schema(&pool).await?;
-            let store = Store::open(&self.store.config(&state.folder)?).await?;
+            let store = Store::open(&self.store.config(&state.folder)?).await?.keeping_free(reserve_bytes);
             release_own(&pool, &state).await?;
             sweep(&store).await;
-            let config = config(&state, &allowance, self.retention.retention_days)?;
+            let config = config(&state, &allowance, sandbox, reserve_bytes, self.retention.retention_days)?;
             let done = run_workers(pool.clone(), store, config, shutdown).await;
             pool.close().await;
             done
@@ -97,16 +99,45 @@ pub(super) async fn sweep(store: &Store) {
     }
 }
 
+/// Tries out what the kernel holds a job's process to, and says what it does not.
+pub(super) fn sandbox(state: &State, allowance: &Allowance) -> anyhow::Result<Sandbox> {
+    if allowance.workers == 0 {
+        return Ok(Sandbox::default());
+    }
+    let sandbox = Sandbox::probe(&own_program()?, &scratch(state));
+    if sandbox.is_whole() {
+        tracing::info!(landlock = sandbox.landlock_version, "jobs are held to their folder, by landlock and seccomp");
+    } else if allowance.require_sandbox {
+        bail!("the kernel can't hold jobs to their folder, as --require-sandbox asks: {}", sandbox.gaps());
+    } else {
+        tracing::warn!(gaps = sandbox.gaps(), "jobs are not wholly held to their folder");
+    }
+    Ok(sandbox)
+}
+
+fn scratch(state: &State) -> PathBuf {
+    state.folder.join("scratch")
+}
+
 /// The worker's configuration.
-pub(super) fn config(state: &State, allowance: &Allowance, retention_days: Option<u32>) -> anyhow::Result<Config> {
+pub(super) fn config(
+    state: &State,
+    allowance: &Allowance,
+    sandbox: Sandbox,
+    disk_reserve_bytes: u64,
+    retention_days: Option<u32>,
+) -> anyhow::Result<Config> {
     Ok(Config {
         host_id: state.host_id,
         program: own_program()?,
-        scratch: state.folder.join("scratch"),
+        scratch: scratch(state),
         slots: allowance.workers,
         threads: allowance.threads,
         memory_bytes: allowance.memory_bytes,
         device: allowance.device.clone(),
+        disk_reserve_bytes,
+        sandbox,
+        require_sandbox: allowance.require_sandbox,
         retention_days,
         timing: Timing::default(),
     })

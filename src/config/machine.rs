@@ -12,6 +12,11 @@ pub fn free_memory_bytes() -> u64 {
     free.into_iter().flatten().min().unwrap_or(2 << 30)
 }
 
+/// The size of the disk that a folder lies on; 0 where that can't be said.
+pub(super) fn disk_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
 /// A line of `/proc/meminfo` or `/proc/<pid>/status` that is given in kB, in bytes.
 pub(crate) fn kernel_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

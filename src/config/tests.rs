@@ -58,6 +58,15 @@ fn what_is_not_given_follows_from_the_machine() {
 }
 
 #[test]
+fn a_small_part_of_the_disk_stays_free() {
+    let here = std::env::temp_dir();
+    let reserve = StateSettings::default().disk_reserve_bytes(&here);
+    assert!(reserve > 0 && reserve <= MOST_RESERVE_BYTES, "{reserve}");
+    let given = StateSettings { disk_reserve: Some(ByteSize(7)), ..StateSettings::default() };
+    assert_eq!(given.disk_reserve_bytes(&here), 7);
+}
+
+#[test]
 fn a_password_is_not_shown() {
     let settings =
         DatabaseSettings { database_url: Some("postgres://u:canary@h/d".into()), ..DatabaseSettings::default() };

@@ -34,6 +34,6 @@ fn options(url: &str) -> Result<PgConnectOptions> {
 }
 
 /// A name as an identifier in SQL.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -5,6 +5,9 @@ use sqlx::PgConnection;
 use super::upload::{Columns, NewFile};
 use super::{Result, bigint, unsigned};
 
+/// Held by whoever removes blobs, and shared by those who need that nobody does. "pare" and a number.
+pub(super) const COLLECT_LOCK: i64 = 0x7061_7265_0009;
+
 /// A blob that no row names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreferenced {
@@ -77,6 +80,13 @@ pub async fn list_unreferenced(
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| Unreferenced { sha256: row.sha256, size_bytes: unsigned(row.size_bytes) }).collect())
+}
+
+/// Whether blobs may be removed from the store within this transaction: not while a backup is made, which still has to
+/// read those that its rows name. One collects at a time.
+pub async fn may_collect(conn: &mut PgConnection) -> Result<bool> {
+    let free = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "free!""#, COLLECT_LOCK);
+    Ok(free.fetch_one(conn).await?)
 }
 
 /// Forgets a blob if it is still old and still named by no row; true if so. The caller deletes it from the store

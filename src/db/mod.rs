@@ -5,6 +5,7 @@
 //! `migrations/README.md` says why the tables are as they are.
 
 pub mod admin;
+pub mod backup;
 pub mod blobs;
 pub mod datasets;
 mod error;
@@ -75,6 +76,11 @@ pub async fn check_schema(pool: &Pool) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// The newest migration that this program knows.
+pub fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 fn schema_error(error: MigrateError) -> Error {

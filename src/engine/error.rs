@@ -57,6 +57,11 @@ impl EngineError {
                 Code::InsufficientStorage,
                 "the disk is full: free some space, then retry the job",
             )],
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => vec![Problem::new(
+                "",
+                Code::InsufficientStorage,
+                "a file grew beyond what was predicted for the job, and so beyond what it may take of the disk",
+            )],
             Self::Io { .. } | Self::Tensor { .. } | Self::Internal(_) | Self::Stopped => {
                 vec![Problem::new("", Code::Internal, self.to_string())]
             }

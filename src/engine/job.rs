@@ -12,6 +12,9 @@ use super::plan::Plan;
 use super::problem::Problem;
 use super::recipe::{Evaluate, Recipe};
 
+/// The folder in a job's folder that its process may write to. Everything else there is for reading.
+pub const WORK: &str = "work";
+
 /// A file of an upload: what its owner calls it and where its bytes lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {

@@ -146,6 +146,8 @@ codes! {
     VerificationFailed = "verification_failed",
     /// The disk is full.
     InsufficientStorage = "insufficient_storage",
+    /// A file that we keep is lost, or its bytes are not those that were stored.
+    StorageDamaged = "storage_damaged",
     /// Our fault. The log has the cause.
     Internal = "internal_error",
 }

@@ -19,12 +19,34 @@ const VERSIONED: [(&str, &str, &str); 5] = [
     ("/Library/PostgreSQL", "", "bin"),
 ];
 
+/// What backups are made and read with.
+const CLIENT: [&str; 2] = ["pg_dump", "pg_restore"];
+
 /// The command that installs a server here.
-const INSTALL: &str = if cfg!(target_os = "macos") {
-    "brew install postgresql@18"
-} else {
-    "Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server; Alpine: apk add postgresql"
-};
+fn install_command() -> String {
+    if cfg!(target_os = "macos") {
+        return "brew install postgresql@18".to_owned();
+    }
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    install_command_of(&release).map_or_else(|| ALL_COMMANDS.map(|(_, command)| command).join(", or "), str::to_owned)
+}
+
+/// By the names that a distribution goes by in `/etc/os-release`.
+const ALL_COMMANDS: [(&[&str], &str); 5] = [
+    (&["debian", "ubuntu"], "apt install postgresql"),
+    (&["fedora", "rhel", "centos"], "dnf install postgresql-server"),
+    (&["alpine"], "apk add postgresql"),
+    (&["arch"], "pacman -S postgresql"),
+    (&["suse", "opensuse"], "zypper install postgresql-server"),
+];
+
+/// Its own name first, then those of what it is made from.
+fn install_command_of(release: &str) -> Option<&'static str> {
+    let value = |name: &str| release.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let names = [value("ID="), value("ID_LIKE=")].map(|text| text.trim_matches('"').to_owned()).join(" ");
+    let known = |name: &str| ALL_COMMANDS.iter().find(|(names, _)| names.contains(&name)).map(|(_, command)| *command);
+    names.split_whitespace().find_map(known)
+}
 
 /// `initdb` and `postgres` of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +69,9 @@ pub(super) fn find(given: Option<&Path>, data_dir: &Path) -> Result<Binaries> {
     };
     let mut found = BTreeMap::new();
     for dir in &looked {
+        if !dir.join("postgres").is_file() {
+            continue;
+        }
         if let Some(major) = major_of(dir).filter(|major| MAJORS.contains(major)) {
             found.entry(major).or_insert_with(|| dir.clone());
         }
@@ -63,8 +88,30 @@ pub(super) fn find(given: Option<&Path>, data_dir: &Path) -> Result<Binaries> {
     };
     choice.map(|(major, dir)| Binaries { dir, major }).ok_or_else(|| {
         let looked: Vec<String> = looked.iter().map(|dir| dir.display().to_string()).collect();
-        Error::NotFound { looked: looked.join(", "), install: INSTALL }
+        Error::NotFound { looked: looked.join(", "), install: install_command() }
     })
+}
+
+/// The folder of `pg_dump` and `pg_restore` for a server of that major version: of the same one where it is installed,
+/// else of the next one, since they read what is older than themselves.
+pub fn client_programs(given: Option<&Path>, server_major: u32) -> Result<PathBuf> {
+    let mut places = match given {
+        Some(dir) => vec![dir.to_owned(), dir.join("bin")],
+        None => usual_places(),
+    };
+    places.retain(|dir| CLIENT.iter().all(|program| dir.join(program).is_file()));
+    let fit = places.iter().filter_map(|dir| {
+        let output = Command::new(dir.join("pg_dump")).arg("--version").output().ok()?;
+        let major = parse_major(&String::from_utf8_lossy(&output.stdout))?;
+        (major >= server_major).then_some((major, dir))
+    });
+    match fit.min_by_key(|(major, _)| *major) {
+        Some((_, dir)) => Ok(dir.clone()),
+        None => {
+            let found: Vec<String> = places.iter().map(|dir| dir.display().to_string()).collect();
+            Err(Error::NoClient { server_major, found: found.join(", "), install: install_command() })
+        }
+    }
 }
 
 /// The major version that made a cluster; `None` where there is none.
@@ -92,7 +139,6 @@ fn usual_places() -> Vec<PathBuf> {
     places.push("/usr/local/pgsql/bin".into());
     // Not a setting: where the platform itself looks for programs.
     places.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
-    places.retain(|dir| dir.join("initdb").is_file() && dir.join("postgres").is_file());
     places
 }
 
@@ -131,11 +177,31 @@ mod tests {
     }
 
     #[test]
+    fn the_platforms_own_command_is_named() {
+        let ubuntu = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n";
+        assert_eq!(install_command_of(ubuntu), Some("apt install postgresql"));
+        assert_eq!(
+            install_command_of("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n").unwrap(),
+            "dnf install postgresql-server"
+        );
+        assert_eq!(install_command_of("ID=nixos\n"), None);
+        assert!(!install_command().is_empty());
+    }
+
+    #[test]
+    fn client_programs_are_of_the_servers_version_or_a_newer_one() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = client_programs(Some(empty.path()), 15).unwrap_err().to_string();
+        assert!(error.contains("pg_dump") && error.contains("15"), "{error}");
+        assert!(client_programs(None, 99).is_err(), "an older pg_dump refuses a newer server");
+    }
+
+    #[test]
     fn a_cluster_of_a_major_that_is_not_installed_is_refused_by_name() {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join("PG_VERSION"), "13\n").unwrap();
         match find(None, state.path()) {
-            Err(error @ Error::OtherMajor { cluster: 13, .. }) => assert!(error.to_string().contains("pg_dumpall")),
+            Err(error @ Error::OtherMajor { cluster: 13, .. }) => assert!(error.to_string().contains("pare backup")),
             Err(Error::NotFound { .. }) => eprintln!("skipped: no PostgreSQL here"),
             other => panic!("{other:?}"),
         }

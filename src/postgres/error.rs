@@ -15,12 +15,26 @@ pub enum Error {
         /// Where.
         looked: String,
         /// The platform's command.
-        install: &'static str,
+        install: String,
+    },
+    /// No program that makes or reads backups was found.
+    #[error(
+        "no pg_dump and pg_restore of PostgreSQL {server_major} or newer were found{}. Install them ({install}), or name \
+         their folder with --postgres-bin", if found.is_empty() { String::new() } else { format!(" (those in {found} are older)") }
+    )]
+    NoClient {
+        /// The server's major version.
+        server_major: u32,
+        /// What there is.
+        found: String,
+        /// The platform's command.
+        install: String,
     },
     /// The cluster was made by another major version than all that are installed.
     #[error(
         "the cluster in {} was made by PostgreSQL {cluster}, and only {found} is installed. Install PostgreSQL \
-         {cluster}; or move the data with that version's pg_dumpall and this version's psql", data_dir.display()
+         {cluster} beside it, and go on with that; or then move to the newer one: `pare backup` with the old one \
+         installed, and `pare restore` into a new state folder with the new one", data_dir.display()
     )]
     OtherMajor {
         /// The cluster.

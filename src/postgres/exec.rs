@@ -24,7 +24,7 @@ const FOLDER_ON_STDIN: &str = "@stdin";
 /// it still lives, and becomes PROGRAM. Returns only where that fails.
 pub fn exec_server(parent_pid: i32, argv: &[OsString]) -> Error {
     let Some((program, args)) = argv.split_first() else {
-        return Error::NotFound { looked: "an empty command".to_owned(), install: "" };
+        return Error::NotFound { looked: "an empty command".to_owned(), install: String::new() };
     };
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     if let Err(source) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::INT)) {

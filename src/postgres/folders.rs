@@ -14,13 +14,14 @@ const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 /// What the kernel takes as a socket's path, less the closing NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
+/// How the folder of a cluster in the making begins.
+const UNFINISHED: &str = "data.new";
+
 /// The folders of one state folder.
 #[derive(Debug, Clone)]
 pub(super) struct Folders {
     /// The cluster; there once it is whole.
     pub(super) data: PathBuf,
-    /// A cluster in the making.
-    pub(super) unfinished: PathBuf,
     /// What the server says.
     pub(super) log: PathBuf,
     /// The state folder, without symlinks.
@@ -36,7 +37,21 @@ impl Folders {
             // Open for passing through: the server's account may be another one. What it holds is closed.
             DirBuilder::new().mode(0o711).create(&root).map_err(Error::io(&root, "made"))?;
         }
-        Ok(Self { data: root.join("data"), unfinished: root.join("data.new"), log: root.join("server.log"), state_dir })
+        Ok(Self { data: root.join("data"), log: root.join("server.log"), state_dir })
+    }
+
+    /// The folder of a cluster in the making.
+    pub(super) fn unfinished(&self, key: &str) -> PathBuf {
+        self.data.with_file_name(format!("{UNFINISHED}.{key}"))
+    }
+
+    /// Every folder of a cluster in the making.
+    pub(super) fn all_unfinished(&self) -> Result<Vec<PathBuf>> {
+        let root = self.data.parent().unwrap_or(&self.state_dir);
+        let entries = fs::read_dir(root).map_err(Error::io(root, "read"))?;
+        let is_one =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
+        Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect())
     }
 
     /// The folder of the socket, for the server's account alone: in the state folder, or under `/tmp` where that is too

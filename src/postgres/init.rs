@@ -26,10 +26,12 @@ pub(super) fn ensure_cluster(
     if folders.data.join("PG_VERSION").is_file() {
         return Ok(());
     }
-    remove(&folders.unfinished)?;
-    make_private(&folders.unfinished, account)?;
+    remove_unfinished(folders)?;
+    // A name of its own: an `initdb` whose parent was killed removes what it made, by name, on its way out.
+    let unfinished = folders.unfinished(&uuid::Uuid::now_v7().to_string());
+    make_private(&unfinished, account)?;
     tracing::info!(path = %folders.data.display(), version = binaries.major, "making a private Postgres cluster");
-    let on_folder = OnFolder { helper, account, folder: &folders.unfinished };
+    let on_folder = OnFolder { helper, account, folder: &unfinished };
     let options: Vec<&OsStr> = OPTIONS.iter().map(OsStr::new).collect();
     let program = binaries.program("initdb");
     let (mut command, _helper) = on_folder.command(&program, &options)?;
@@ -38,11 +40,19 @@ pub(super) fn ensure_cluster(
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::Initdb { output: if said.is_empty() { output.status.to_string() } else { said } });
     }
-    fs::rename(&folders.unfinished, &folders.data).map_err(Error::io(&folders.data, "put in its place"))?;
+    fs::rename(&unfinished, &folders.data).map_err(Error::io(&folders.data, "put in its place"))?;
     folders.data.parent().map_or(Ok(()), sync)
 }
 
-/// Removes what an interrupted run left. Its `initdb` may still be on its way out and write, so it is tried again.
+/// Removes what interrupted runs left.
+fn remove_unfinished(folders: &Folders) -> Result<()> {
+    for path in folders.all_unfinished()? {
+        remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes a folder. Its `initdb` may still be on its way out and write, so it is tried again.
 fn remove(unfinished: &Path) -> Result<()> {
     let mut last = Ok(());
     for _ in 0..5 {

@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use binaries::client_programs;
 pub use error::{Error, Result};
 pub use exec::exec_server;
 pub use lock::StateLock;
@@ -101,14 +102,7 @@ impl Cluster {
 
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@localhost/{database}?host={}", encoded(&self.socket_dir))
-    }
-
-    /// Resolves when the server has ended for good without being told to: it was started again too often. How it ended.
-    pub async fn given_up(&self) -> String {
-        let mut ended = self.ended.clone();
-        let how = ended.wait_for(Option::is_some).await.ok().and_then(|how| how.clone());
-        how.unwrap_or_else(|| "its supervisor has ended".to_owned())
+        url(&self.socket_dir, database)
     }
 
     /// Ends the server cleanly and waits for it: whatever is connected is cut off, everything is written down.
@@ -135,6 +129,26 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.server.stop(Signal::INT);
     }
+}
+
+/// Whether a state folder holds a cluster.
+pub fn has_cluster(state_dir: &Path) -> bool {
+    state_dir.join("postgres/data/PG_VERSION").is_file()
+}
+
+/// The address of a database of the cluster that another process runs in a state folder. It need not answer.
+///
+/// # Errors
+///
+/// Where the folder can't be read, or its socket is not where only its owner can put one.
+pub fn url_of_running(state_dir: &Path, database: &str) -> Result<String> {
+    let folders = folders::Folders::open(state_dir)?;
+    let account = account::to_switch_to(&folders.data);
+    Ok(url(&folders.socket_dir(account.as_ref())?, database))
+}
+
+fn url(socket_dir: &Path, database: &str) -> String {
+    format!("postgres://postgres@localhost/{database}?host={}", encoded(socket_dir))
 }
 
 /// A path as a value in an address.

@@ -23,9 +23,10 @@ use super::lock::StateLock;
 use super::orphan::end_orphan;
 use super::{ClusterConfig, init};
 
-/// So many ends within [`PATIENCE`] and the server is given up.
-const MAX_ENDS: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Ends further back than this count no more.
+const MEMORY: Duration = Duration::from_secs(300);
+/// Between an end and the next start at the most. It is never given up: a disk that was full has room again some time.
+const MOST_PAUSE: Duration = Duration::from_secs(30);
 /// A log beyond this is set aside at a start.
 const MAX_LOG_BYTES: u64 = 16 << 20;
 
@@ -131,8 +132,7 @@ impl Place {
         Ok(Self { _lock: lock, folders, binaries, account, socket_dir, helper: config.helper })
     }
 
-    /// Starts the server, and starts it again whenever it ends by itself, until it is told to stop or ends too often.
-    /// How it ended.
+    /// Starts the server, and starts it again whenever it ends by itself, until it is told to stop. How it ended.
     fn keep_running(self, server: &Server, woken: &Receiver<()>, started: oneshot::Sender<Result<Started>>) -> String {
         let mut started = Some(started);
         let mut ends: Vec<Instant> = Vec::new();
@@ -151,14 +151,11 @@ impl Place {
             if server.stopping.load(Ordering::SeqCst) || !server.ready.load(Ordering::SeqCst) {
                 return how;
             }
-            ends.retain(|end| end.elapsed() < PATIENCE);
+            ends.retain(|end| end.elapsed() < MEMORY);
+            let pause = Duration::from_secs(1 << ends.len().min(8)).min(MOST_PAUSE);
             ends.push(Instant::now());
-            if ends.len() >= MAX_ENDS {
-                tracing::error!(how, "the private Postgres ends again and again: given up");
-                return how;
-            }
-            tracing::error!(how, "the private Postgres has ended: starting it again");
-            let pause = Duration::from_secs(1 << (ends.len() - 1));
+            let log = self.folders.log.display();
+            tracing::error!(how, %log, "the private Postgres has ended: starting it again in {pause:?}");
             if woken.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                 return how;
             }

@@ -70,7 +70,7 @@ impl Digest {
     }
 
     /// Where a blob lies below the store's root: `ab/cdef…`, so that no folder grows too large.
-    pub(super) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         let hex = self.to_string();
         let (folder, rest) = hex.split_at(2);
         format!("{folder}/{rest}")

@@ -25,10 +25,15 @@ use super::{Blob, Digest, Stored};
 /// Bytes that are read from the disk at once.
 const READ_BYTES: usize = 256 << 10;
 
+/// Bytes of one blob between two looks at how full the disk is.
+const CHECK_BYTES: u64 = 1 << 20;
+
 /// A folder that holds blobs.
 #[derive(Debug, Clone)]
 pub(super) struct Local {
     root: Arc<Path>,
+    /// What new bytes leave free on the disk.
+    reserve_bytes: u64,
 }
 
 impl Local {
@@ -45,7 +50,25 @@ impl Local {
             sync_folder(&folder)
         });
         made.await.map_err(Error::io("opened"))?;
-        Ok(Self { root })
+        Ok(Self { root, reserve_bytes: 0 })
+    }
+
+    pub(super) fn keep_free(&mut self, bytes: u64) {
+        self.reserve_bytes = bytes;
+    }
+
+    /// Refuses where `more` bytes would go into the reserve. Others write as well, so it is asked again and again.
+    fn ensure_room(&self, more: u64) -> Result<()> {
+        if self.reserve_bytes == 0 {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&*self.root).map_err(io::Error::from).map_err(Error::io("read"))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free.saturating_sub(more) < self.reserve_bytes {
+            let why = format!("{free} bytes are free, and {} stay free for the database", self.reserve_bytes);
+            return Err(Error::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
+        Ok(())
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
@@ -57,9 +80,10 @@ impl Local {
     }
 
     pub(super) async fn writer(&self) -> Result<LocalStaged> {
+        self.ensure_room(0)?;
         let path = self.staging();
         let file = HashingFile::create(path.clone()).await.map_err(Error::io("written"))?;
-        Ok(LocalStaged { store: self.clone(), file, guard: RemoveOnDrop(path) })
+        Ok(LocalStaged { store: self.clone(), file, guard: RemoveOnDrop(path), unchecked_bytes: 0 })
     }
 
     pub(super) async fn read(
@@ -168,10 +192,18 @@ pub(super) struct LocalStaged {
     store: Local,
     file: HashingFile,
     guard: RemoveOnDrop,
+    /// Bytes since it was last asked whether there is room.
+    unchecked_bytes: u64,
 }
 
 impl LocalStaged {
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(bytes.len() as u64);
+        if self.unchecked_bytes >= CHECK_BYTES {
+            // Up to two batches are on their way, which the disk does not show yet: the reserve is many times as large.
+            self.store.ensure_room(self.unchecked_bytes)?;
+            self.unchecked_bytes = 0;
+        }
         self.file.write(bytes).await.map_err(Error::io("written"))
     }
 

@@ -78,6 +78,16 @@ impl Store {
         Self(Backend::Remote(Remote::new(store, prefix.into())))
     }
 
+    /// The same store, which refuses new bytes where they would leave less than `bytes` free on the disk of a local folder:
+    /// for the database, which may lie there too. An object store has no disk that we know of.
+    #[must_use]
+    pub fn keeping_free(mut self, bytes: u64) -> Self {
+        if let Backend::Local(local) = &mut self.0 {
+            local.keep_free(bytes);
+        }
+        self
+    }
+
     /// Starts a new blob.
     ///
     /// # Errors
@@ -126,13 +136,38 @@ impl Store {
         {
             return Ok(());
         }
+        self.copy(digest, to).await.map(|_| ())
+    }
+
+    /// Copies the blob to the file `to`, which must not exist, and checks and syncs it; says its length. Bytes that came
+    /// from another machine and are not right are asked for once more: what is damaged may be what brought them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::fetch`].
+    pub async fn copy(&self, digest: &Digest, to: &Path) -> Result<u64> {
+        match (self.copy_once(digest, to).await, &self.0) {
+            (Err(error @ Error::Corrupt { .. }), Backend::Remote(_)) => {
+                tracing::warn!(%error, "asking for it once more");
+                tokio::fs::remove_file(to).await.map_err(Error::io("written"))?;
+                self.copy_once(digest, to).await
+            }
+            (done, _) => done,
+        }
+    }
+
+    async fn copy_once(&self, digest: &Digest, to: &Path) -> Result<u64> {
         let mut bytes = self.read(digest, None).await?;
         let mut file = HashingFile::create(to.to_owned()).await.map_err(Error::io("written"))?;
         while let Some(chunk) = bytes.try_next().await? {
             file.write(chunk).await.map_err(Error::io("written"))?;
         }
-        let found = file.finish().await.map_err(Error::io("written"))?.digest;
-        if found == *digest { Ok(()) } else { Err(Error::Corrupt { expected: *digest, found }) }
+        let found = file.finish().await.map_err(Error::io("written"))?;
+        if found.digest == *digest {
+            Ok(found.size_bytes)
+        } else {
+            Err(Error::Corrupt { expected: *digest, found: found.digest })
+        }
     }
 
     /// Stores a local file. It must not be written to any more: a local store keeps a hard link to it where it can.

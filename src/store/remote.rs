@@ -59,7 +59,10 @@ impl Remote {
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let range = match range {
-            None => None,
+            None => {
+                let found = self.store.get(&self.blob(&digest)).await.map_err(Error::blob_remote(digest))?;
+                return Ok(checked(digest, found.into_stream().map_err(Error::remote).boxed()));
+            }
             Some(range) => {
                 // Stores refuse empty ranges and ranges that begin at the end.
                 let size_bytes = self.size_bytes(&digest).await?;
@@ -67,10 +70,10 @@ impl Remote {
                 if range.is_empty() {
                     return Ok(stream::empty().boxed());
                 }
-                Some(GetRange::Bounded(range))
+                GetRange::Bounded(range)
             }
         };
-        let options = GetOptions { range, ..GetOptions::default() };
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let found = self.store.get_opts(&self.blob(&digest), options).await.map_err(Error::blob_remote(digest))?;
         Ok(found.into_stream().map_err(Error::remote).boxed())
     }
@@ -140,6 +143,27 @@ impl Remote {
         let upload = self.store.put_multipart(key).await.map_err(Error::remote)?;
         Ok(WriteMultipart::new_with_chunk_size(upload, PART_BYTES))
     }
+}
+
+/// The same bytes, but the last of them only if all together are those that the blob is named after: whoever reads is
+/// cut off before the end rather than given something else.
+fn checked(digest: Digest, bytes: BoxStream<'static, Result<Bytes>>) -> BoxStream<'static, Result<Bytes>> {
+    let begin = (bytes, Some(Sha256::new()), Bytes::new());
+    stream::try_unfold(begin, move |(mut bytes, hasher, held)| async move {
+        let Some(mut hasher) = hasher else { return Ok(None) };
+        match bytes.try_next().await? {
+            Some(chunk) => {
+                hasher.update(&chunk);
+                Ok(Some((held, (bytes, Some(hasher), chunk))))
+            }
+            None => match Digest::finish(hasher) {
+                found if found == digest => Ok(Some((held, (bytes, None, Bytes::new())))),
+                found => Err(Error::Corrupt { expected: digest, found }),
+            },
+        }
+    })
+    .try_filter(|chunk| std::future::ready(!chunk.is_empty()))
+    .boxed()
 }
 
 /// A blob on its way into an object store.

@@ -23,7 +23,7 @@ use super::prepare::prepare;
 use super::publish::{out_of_memory, publish, read_output};
 use super::scratch::Scratch;
 use crate::db::jobs::{self, Claimed, Job};
-use crate::engine::job::Output;
+use crate::engine::job::{Output, WORK};
 
 /// Between two tries of a step, at first and at the most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -73,11 +73,12 @@ impl Attempt<'_> {
             Ok(output) => output,
             Err(ending) => return ending,
         };
+        let work = folder.join(WORK);
         // A worker that ends still publishes what is done.
         tokio::select! {
             biased;
             stop = self.lease.stopped() => Ending::Stopped(stop),
-            told = self.persist(|| publish(self.context, self.job, self.lease.token, &output, folder)) => told.err().unwrap_or(Ending::Done),
+            told = self.persist(|| publish(self.context, self.job, self.lease.token, &output, &work)) => told.err().unwrap_or(Ending::Done),
         }
     }
 
@@ -118,6 +119,8 @@ impl Attempt<'_> {
             binary_sha256: self.context.binary_sha256.clone(),
             folder: folder.to_owned(),
             threads: config.threads,
+            disk_bytes: self.job.disk_bytes,
+            require_sandbox: config.require_sandbox,
         };
         let broken = |error: io::Error| {
             tracing::error!(job = %self.job.id, error = %chain(&error), "the job's process could not be run");
@@ -161,7 +164,7 @@ impl Attempt<'_> {
         if let Some(needed) = watch.needed_bytes(exit) {
             return Err(Ending::Failed(out_of_memory(self.job, needed, self.context.config.memory_bytes)));
         }
-        let output = if exit.status.success() { read_output(folder)? } else { None };
+        let output = if exit.status.success() { read_output(&folder.join(WORK))? } else { None };
         if output.is_none() || matches!(output, Some(Output::Failed { .. })) {
             tracing::warn!(job = %self.job.id, status = %exit.status, stderr = exit.stderr, "the job's process did not succeed");
         }

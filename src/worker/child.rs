@@ -24,6 +24,10 @@ pub(super) struct Launch {
     pub(super) folder: PathBuf,
     /// Threads that it may use.
     pub(super) threads: usize,
+    /// Bytes on the disk that the job was predicted to need.
+    pub(super) disk_bytes: u64,
+    /// Whether it ends where the kernel can't hold it to its folder.
+    pub(super) require_sandbox: bool,
 }
 
 /// How a process ended.
@@ -119,6 +123,10 @@ fn start_process(launch: &Launch) -> io::Result<Process> {
     command.arg0("pare").args(["run-job", "--parent", &std::process::id().to_string()]);
     if let Some(sha256) = &launch.binary_sha256 {
         command.args(["--binary-sha256", sha256]);
+    }
+    command.args(["--disk-bytes", &launch.disk_bytes.to_string()]);
+    if launch.require_sandbox {
+        command.arg("--require-sandbox");
     }
     command.arg("--").arg(&launch.folder).current_dir(&launch.folder);
     // Nothing of ours goes in: no address, no key. Every descriptor but these three closes by itself.

@@ -98,6 +98,11 @@ impl From<store::Error> for Refusal {
         match error {
             store::Error::Unavailable(_) => Self::NotNow(chain(&error)),
             store::Error::Full(_) => Self::full(),
+            store::Error::Corrupt { .. } | store::Error::NotFound(_) => {
+                tracing::error!(error = %chain(&error), "the store is damaged");
+                let what = "upload the same file again, or restore it from a backup; then retry the job";
+                Self::problem(Code::StorageDamaged, format!("{error}: {what}"))
+            }
             _ => Self::internal(chain(&error)),
         }
     }

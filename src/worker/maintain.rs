@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ending::chain;
 use super::hints::with_jitter;
-use super::{Context, collect, scratch};
+use super::{Context, collect};
 use crate::db;
 use crate::db::jobs::reap;
 use crate::db::workers::{self, Beat};
@@ -52,9 +52,9 @@ async fn beat(context: &Context) -> db::Result<()> {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             memory_bytes: config.memory_bytes,
-            disk_bytes: scratch::free_bytes(&config.scratch).unwrap_or(0),
+            disk_bytes: config.free_disk_bytes(),
             devices: vec![config.device.clone()],
-            capabilities: json!({ "threads": config.threads }),
+            capabilities: json!({ "threads": config.threads, "sandbox": config.sandbox }),
         };
         workers::beat(&context.pool, &beat).await?;
     }

@@ -4,6 +4,7 @@
 //! slot ── claim ──► attempt ─┬─ lease     renews it, hears of cancel, deadline and loss
 //!                            ├─ prepare   files and input.json into a scratch folder
 //!                            ├─ child     the process; a thread starts, hears and reaps it
+//!                            ├─ sandbox   what the kernel holds it to, tried out at the start
 //!                            ├─ memory    ends it when it outgrows its limit
 //!                            ├─ journal   its events into the job's log
 //!                            └─ publish   its files into the store, then one transaction
@@ -26,6 +27,7 @@ mod memory;
 mod pace;
 mod prepare;
 mod publish;
+mod sandbox;
 mod scratch;
 
 use std::io;
@@ -43,6 +45,7 @@ use crate::db::jobs::{Claimed, Worker, claim};
 use crate::db::{self, Pool};
 use crate::store::{Digest, Store};
 use hints::{Hints, with_jitter};
+pub use sandbox::Sandbox;
 
 /// What a worker has, and how it behaves.
 #[derive(Debug, Clone)]
@@ -61,10 +64,23 @@ pub struct Config {
     pub memory_bytes: u64,
     /// `cpu`.
     pub device: String,
+    /// Bytes of the scratch folder's disk that jobs leave free.
+    pub disk_reserve_bytes: u64,
+    /// What the kernel holds jobs to, as [`Sandbox::probe`] found it. For show: each job's process sees for itself.
+    pub sandbox: Sandbox,
+    /// Whether jobs run in a whole sandbox or not at all.
+    pub require_sandbox: bool,
     /// Days after which jobs that ended are deleted; never if none.
     pub retention_days: Option<u32>,
     /// How long things take.
     pub timing: Timing,
+}
+
+impl Config {
+    /// Bytes that jobs may take of the scratch folder's disk; 0 where none can start.
+    fn free_disk_bytes(&self) -> u64 {
+        scratch::free_bytes(&self.scratch).unwrap_or(0).saturating_sub(self.disk_reserve_bytes)
+    }
 }
 
 /// How long things take. The lease itself is 60 s, by the database's clock.
@@ -181,7 +197,7 @@ async fn look(context: &Context, worker: Uuid) -> db::Result<Option<Claimed>> {
         id: worker,
         host_id: config.host_id,
         memory_bytes: config.memory_bytes,
-        disk_bytes: scratch::free_bytes(&config.scratch).unwrap_or(0),
+        disk_bytes: config.free_disk_bytes(),
         devices: vec![config.device.clone()],
     };
     claim(&context.pool, &worker).await

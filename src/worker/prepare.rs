@@ -7,7 +7,7 @@ use super::{Config, Context};
 use crate::db::datasets::Dataset;
 use crate::db::jobs::{Job, JobKind};
 use crate::db::{self, FileRow, UploadState};
-use crate::engine::job::{Datasets, Input, InputFile, Source, Task};
+use crate::engine::job::{Datasets, Input, InputFile, Source, Task, WORK};
 use crate::engine::model::ModelHeader;
 use crate::engine::plan::{self, Available, Plan};
 use crate::engine::problem::{Code, Problem};
@@ -21,7 +21,9 @@ use crate::store::Digest;
 ///
 /// [`Refusal`]: the job can't be done as it is, or not now.
 pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<(), Refusal> {
-    tokio::fs::create_dir_all(folder.join("in")).await.map_err(Refusal::disk)?;
+    for part in ["in", WORK] {
+        tokio::fs::create_dir_all(folder.join(part)).await.map_err(Refusal::disk)?;
+    }
     let mut fetch = Fetch { context, job, folder, count: 0 };
     let task = match job.kind {
         JobKind::Validate => fetch.validate().await?,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Context;
-use super::ending::Refusal;
+use super::ending::{Refusal, chain};
 use crate::db::jobs::{Job, NewJobFile, finish_succeeded};
 use crate::db::{datasets, models};
 use crate::engine::data::DatasetSummary;
@@ -94,7 +94,11 @@ async fn store_files(context: &Context, outputs: &[OutputFile], out: &Path) -> R
             let text = read_small(&path).map_err(Refusal::internal)?;
             report = Some(serde_json::from_slice(&text).map_err(Refusal::internal)?);
         }
-        let Stored { digest, size_bytes } = context.store.put_file(&path).await?;
+        // What was computed for hours waits until there is room again.
+        let Stored { digest, size_bytes } = context.store.put_file(&path).await.map_err(|error| match error {
+            Error::Full(_) => Refusal::NotNow(chain(&error)),
+            error => error.into(),
+        })?;
         if digest.to_string() != output.sha256 || size_bytes != output.size_bytes {
             return Err(Refusal::internal(format!("the file '{}' is not what its process says", output.path)));
         }

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may fail where it stands
 
 mod artifacts;
+mod backup;
 mod compare;
 mod conformance;
 mod contract;
 mod crash;
 mod datasets;
 mod deletes;
+mod disk;
+mod first_start;
 mod frontier;
 mod golden;
 mod hostile;
@@ -19,8 +22,10 @@ mod models;
 mod postgres;
 mod queue;
 mod real_results;
+mod remote;
 mod retention;
 mod retry;
+mod sandbox;
 mod store;
 mod support;
 mod tar;

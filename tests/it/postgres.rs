@@ -37,6 +37,12 @@ fn server_pid(state_dir: &Path) -> Option<i32> {
     fs::read_to_string(state_dir.join("postgres/data/postmaster.pid")).ok()?.lines().next()?.parse().ok()
 }
 
+/// Folders of clusters that were never finished.
+fn unfinished(state_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(state_dir.join("postgres")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("data.new")).collect()
+}
+
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
@@ -157,13 +163,14 @@ async fn an_orphan_on_our_cluster_is_ended_on_start() {
 #[tokio::test]
 async fn a_half_made_cluster_is_made_anew() {
     let state = tempfile::tempdir().unwrap();
-    let unfinished = state.path().join("postgres/data.new/base");
-    fs::create_dir_all(&unfinished).unwrap();
-    fs::write(unfinished.join("1"), "half").unwrap();
+    let half = state.path().join("postgres/data.new/base");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join("1"), "half").unwrap();
     fs::write(state.path().join("postgres/data.new/PG_VERSION"), "15\n").unwrap();
+    fs::create_dir_all(state.path().join("postgres/data.new.0199/base")).unwrap();
     let cluster = Cluster::start(config(state.path().into())).await.unwrap();
     keep_a_row(&cluster).await;
-    assert!(!state.path().join("postgres/data.new").exists());
+    assert_eq!(unfinished(state.path()), Vec::<PathBuf>::new());
     cluster.stop().await.unwrap();
 }
 

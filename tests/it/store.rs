@@ -11,6 +11,8 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use pare::store::{Digest, Error, Store, StoreConfig, Stored};
 
+use crate::support::s3::S3;
+
 /// More than one part of an object store's upload.
 const LARGE_BYTES: usize = (16 << 20) + 12_345;
 
@@ -20,6 +22,10 @@ async fn over_every_store<F: Future<Output = ()>>(case: impl Fn(Store) -> F) {
     case(local(folder.path()).await).await;
     case(Store::over(Arc::new(InMemory::new()), "some/prefix")).await;
     case(Store::over(Arc::new(InMemory::new()), "")).await;
+    if let Some(s3) = S3::find() {
+        case(s3.store("some/prefix").await).await;
+        case(s3.store("").await).await;
+    }
 }
 
 async fn local(root: &Path) -> Store {

@@ -1,25 +1,28 @@
 //! `pare run-job`: one job in a process of its own.
 //!
-//! The folder holds `input.json`; events go to standard output as JSON lines; `output.json` and the files under `out/`
-//! are what is left. It stops when it is asked to by SIGTERM, or when its standard input ends, as it does when the worker
-//! goes away. Model bytes are untrusted and are touched here alone: this process has no environment, no open files
-//! but its pipes, and no credentials.
+//! The folder holds `input.json` and the job's files under `in/`; events go to standard output as JSON lines;
+//! `output.json` and the files under `out/`, both below `work/`, are what is left. It stops when it is asked to by
+//! SIGTERM, or when its standard input ends, as it does when the worker goes away. Model bytes are untrusted and are
+//! touched here alone: this process has no environment, no open files but its pipes, no credentials, and after
+//! [`confine::lock`] no way to anything but its folder.
 
 mod confine;
 mod observer;
+mod probe;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::{Interrupted, ProcessClock, host};
-use crate::engine::context::RunContext;
+use crate::engine::context::{Event, Observer, RunContext};
 use crate::engine::error::EngineError;
-use crate::engine::job::{Input, Output};
+use crate::engine::job::{Input, Output, WORK};
 use crate::engine::run;
+use crate::worker::Sandbox;
 use observer::LineObserver;
 
 /// What a worker gives.
@@ -31,6 +34,15 @@ pub(super) struct RunJob {
     /// SHA-256 of this program, for the report.
     #[arg(long)]
     binary_sha256: Option<String>,
+    /// Bytes on the disk that the job was predicted to need.
+    #[arg(long)]
+    disk_bytes: Option<u64>,
+    /// End at once where the kernel can't hold this process to its folder.
+    #[arg(long)]
+    require_sandbox: bool,
+    /// Run no job, but try what a job should not be able to do.
+    #[arg(long)]
+    probe: bool,
     /// The job's folder.
     folder: PathBuf,
 }
@@ -38,28 +50,45 @@ pub(super) struct RunJob {
 impl RunJob {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         confine::die_with(self.parent)?;
+        confine::stand_back()?;
+        if self.probe {
+            return probe::run(&self.folder, self.parent);
+        }
+        // What the kernel's files say is read, or opened, while they can be.
+        let clock = ProcessClock::default();
+        let host = host(self.binary_sha256.clone());
+        let work = self.folder.join(WORK);
+        let sandbox = confine::lock(&self.folder, &work)?;
+        ensure!(!self.require_sandbox || sandbox.missing.is_empty(), "no sandbox: {}", sandbox.gaps());
         let input: Input = read_input(&self.folder.join("input.json"))?;
-        confine::limit(input.memory_limit_bytes)?;
+        confine::limit(input.memory_limit_bytes, self.disk_bytes)?;
         if input.device != "cpu" {
             bail!("the device '{}' is not built in", input.device);
         }
         rayon::ThreadPoolBuilder::new().num_threads(input.threads).build_global().context("no threads")?;
         let observer = LineObserver::start()?;
-        let clock = ProcessClock::default();
+        tell_gaps(&observer, &sandbox);
         let ctx = RunContext {
             observer: &observer,
             stopwatch: &clock,
             device: candle_core::Device::Cpu,
             threads: input.threads,
-            scratch: self.folder.clone(),
-            host: host(self.binary_sha256.clone()),
+            scratch: work.clone(),
+            host,
         };
         let output = match run::run(&input, &ctx) {
             Ok(output) => output,
             Err(EngineError::Stopped) => return Err(Interrupted.into()),
             Err(error) => failure(error)?,
         };
-        write_output(&self.folder, &output)
+        write_output(&work, &output)
+    }
+}
+
+/// What the kernel can't hold us to stands in the job's log.
+fn tell_gaps(observer: &LineObserver, sandbox: &Sandbox) {
+    if !sandbox.missing.is_empty() {
+        observer.on(Event::Note { message: format!("runs without a whole sandbox: {}", sandbox.gaps()) });
     }
 }
 
@@ -67,7 +96,9 @@ impl RunJob {
 fn failure(error: EngineError) -> anyhow::Result<Output> {
     let problems = error.problems();
     let error = match error {
-        EngineError::Io { ref source, .. } if source.kind() != std::io::ErrorKind::StorageFull => {
+        EngineError::Io { ref source, .. }
+            if !matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::FileTooLarge) =>
+        {
             return Err(error.into());
         }
         error => anyhow::Error::new(error),

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::engine::context::{Event, Observer};
 
 /// Between two lines of progress.
@@ -20,19 +18,11 @@ pub(super) struct LineObserver {
 }
 
 impl LineObserver {
-    /// Listens for the wish to stop, on two threads that last as long as the process.
+    /// Listens for the wish to stop: a signal, and on a thread that lasts as long as the process the end of its input.
     pub(super) fn start() -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let mut terminate = {
-            let _inside = runtime.enter();
-            signal(SignalKind::terminate())?
-        };
-        thread::Builder::new().name("signals".into()).spawn(move || {
-            runtime.block_on(terminate.recv());
-            asked.store(true, Ordering::Relaxed);
-        })?;
+        // Not an async runtime: it would want sockets, and there are none in here.
+        signal_hook::flag::register(libc::SIGTERM, stop.clone())?;
         let asked = stop.clone();
         thread::Builder::new().name("stdin".into()).spawn(move || {
             let mut byte = [0];

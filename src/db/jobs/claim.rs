@@ -19,7 +19,7 @@ pub struct Worker {
     pub host_id: Uuid,
     /// What one job may use.
     pub memory_bytes: u64,
-    /// Free scratch space.
+    /// Free scratch space. With none, not even a job that needs none is given out.
     pub disk_bytes: u64,
     /// `cpu`, `cuda`, …
     pub devices: Vec<String>,
@@ -48,7 +48,7 @@ macro_rules! pick_query {
                 cross join lateral (
                     select q.id, q.priority, q.run_after from jobs q
                     where q.tenant_id = t.id and q.state = 'queued' and q.run_after <= now() and q.deadline_at > now()
-                        and q.memory_bytes <= $1 and q.disk_bytes <= $2 and q.device = any($3)
+                        and q.memory_bytes <= $1 and greatest(q.disk_bytes, 1) <= $2 and q.device = any($3)
                         and (q.kind = 'validate' or not exists (
                             select from models m
                             where m.id in (q.model_id, q.reference_model_id) and m.state <> 'ready'

@@ -123,10 +123,10 @@ macro_rules! job_query {
             left join lateral (
                 select count(*) as workers,
                     count(*) filter (where w.memory_bytes >= j.memory_bytes) as with_memory,
-                    count(*) filter (where w.memory_bytes >= j.memory_bytes and w.disk_bytes >= j.disk_bytes)
-                        as with_disk,
-                    count(*) filter (where w.memory_bytes >= j.memory_bytes and w.disk_bytes >= j.disk_bytes
-                        and j.device = any(w.devices)) as with_device
+                    count(*) filter (where w.memory_bytes >= j.memory_bytes
+                        and w.disk_bytes >= greatest(j.disk_bytes, 1)) as with_disk,
+                    count(*) filter (where w.memory_bytes >= j.memory_bytes
+                        and w.disk_bytes >= greatest(j.disk_bytes, 1) and j.device = any(w.devices)) as with_device
                 from workers w where j.state = 'queued' and w.heartbeat_at > now() - interval '1 minute') live on true
             "# + $tail
             $(, $arg)*

@@ -4,5 +4,8 @@ pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod document;
 pub(crate) mod engine;
+pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod results;
+pub(crate) mod s3;
 pub(crate) mod worker;

@@ -12,7 +12,7 @@ use pare::db::jobs::{self, Job, JobFilter, JobKind};
 use pare::db::{DEFAULT_TENANT, NewFile, Pool};
 use pare::id::JobId;
 use pare::store::{Store, StoreConfig};
-use pare::worker::{Config, Timing};
+use pare::worker::{Config, Sandbox, Timing};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +132,9 @@ pub(crate) fn config(scratch: PathBuf) -> Config {
         threads: 1,
         memory_bytes: 1 << 30,
         device: "cpu".into(),
+        disk_reserve_bytes: 0,
+        sandbox: Sandbox::default(),
+        require_sandbox: false,
         retention_days: None,
         timing,
     }
