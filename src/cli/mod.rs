@@ -1,9 +1,11 @@
 //! The command line: one file a command.
 
 mod compress;
+mod database;
 mod evaluate;
 mod exit;
 mod inspect;
+mod keys;
 mod local;
 pub mod methods;
 mod migrate;
@@ -69,6 +71,15 @@ enum Command {
     #[command(after_long_help = concat!("Example:\n  pare migrate --database-url postgres://owner@db/pare\n\n",
         "Exit codes: 0 up to date, 1 failed, 2 the command line is wrong."))]
     Migrate(migrate::Migrate),
+    /// Make, list, revoke and rotate the API keys of a service.
+    ///
+    /// As soon as there is one, servers ask for it; an address that other machines reach needs one before it is listened
+    /// on. Works on DATABASE_URL, or on the private cluster of the state folder, while a server runs there and while
+    /// none does. A key is printed once, on standard output.
+    #[command(after_long_help = concat!("Example:\n  KEY=$(pare keys create --name ci --scopes read,write --expires 90)\n",
+        "  curl -H \"Authorization: Bearer $KEY\" localhost:8080/v1/jobs\n\n",
+        "Exit codes: 0 done, 1 failed, 2 the command line is wrong."))]
+    Keys(keys::Keys),
     Compress(compress::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
@@ -94,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Work(work) => work.run(),
         Command::Migrate(migrate) => migrate.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Compress(args) => compress::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),

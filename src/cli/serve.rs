@@ -1,6 +1,7 @@
 //! `pare serve`: HTTP interface, dashboard and workers in one process.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -41,13 +42,6 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         prepare_tls();
-        let address = self.http.listen.0;
-        if !address.ip().is_loopback() {
-            bail!(
-                "{address} can be reached from other machines, and there are no API keys yet that would keep them out: \
-                 listen on 127.0.0.1, and put a proxy that asks for credentials in front"
-            );
-        }
         let allowance = self.workers.allowance()?;
         let state = State::open(&self.state.folder()?)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -89,6 +83,7 @@ impl Serve {
     ) -> anyhow::Result<()> {
         let pool = db::connect(url, HTTP_CONNECTIONS).await.context("the database can't be opened")?;
         db::migrate(&pool).await.context("the schema can't be brought up to date")?;
+        let host_rule = self.host_rule(&pool).await?;
         let store = Store::open(&self.store.config(&state.folder)?).await?;
         release_own(&pool, state).await?;
         sweep(&store).await;
@@ -101,7 +96,7 @@ impl Serve {
         writeln!(out, "listening on http://{}", listener.local_addr()?).and_then(|()| out.flush())?;
 
         let config = config(state, allowance, self.retention.retention_days)?;
-        let app = http::State::new(pool.clone(), store.clone(), http::Limits::default(), http::HostRule::Loopback);
+        let app = http::State::new(pool.clone(), store.clone(), self.limits(), host_rule);
         // Whichever fails ends the other.
         let ended = shutdown.clone();
         let requests = async {
@@ -119,6 +114,31 @@ impl Serve {
         let (requests, jobs) = tokio::join!(requests, jobs);
         close(&[pool, worker_pool]).await;
         requests.and(jobs)
+    }
+
+    /// Whom to answer. An address that others reach wants a key first: else whoever finds it may do everything.
+    async fn host_rule(&self, pool: &Pool) -> anyhow::Result<http::HostRule> {
+        let address = self.http.listen.0;
+        if address.ip().is_loopback() {
+            return Ok(http::HostRule::Loopback);
+        }
+        if !db::keys::any_usable(pool).await.context("the keys can't be read")? {
+            bail!(
+                "{address} can be reached from other machines, and there is no API key that would keep them out: make \
+                 one with 'pare keys create --name NAME', on the same state folder or database; or listen on 127.0.0.1"
+            );
+        }
+        Ok(http::HostRule::Any)
+    }
+
+    fn limits(&self) -> http::Limits {
+        let limits = http::Limits::default();
+        http::Limits {
+            rate_per_minute: self.http.rate_limit.unwrap_or(limits.rate_per_minute),
+            is_rate_for_all: self.http.rate_limit.is_some(),
+            linger: Duration::from_secs(self.http.drain_seconds.into()),
+            ..limits
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod datasets;
 mod error;
 pub mod jobs;
+pub mod keys;
 mod listen;
 pub mod models;
 pub mod recipes;

@@ -101,7 +101,13 @@ impl Cluster {
 
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@localhost/{database}?host={}", encoded(&self.socket_dir))
+        url(&self.socket_dir, database)
+    }
+
+    /// The address of a database of the cluster that another process runs on a state folder now; `None` if none does.
+    pub fn url_of_running(state_dir: &Path, database: &str) -> Option<String> {
+        let socket_dir = orphan::socket_of_running(&state_dir.join("postgres/data"))?;
+        Some(url(&socket_dir, database))
     }
 
     /// Resolves when the server has ended for good without being told to: it was started again too often. How it ended.
@@ -135,6 +141,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.server.stop(Signal::INT);
     }
+}
+
+fn url(socket_dir: &Path, database: &str) -> String {
+    format!("postgres://postgres@localhost/{database}?host={}", encoded(socket_dir))
 }
 
 /// A path as a value in an address.
