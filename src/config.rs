@@ -207,8 +207,31 @@ impl WorkerSettings {
 #[derive(Debug, Clone, Args)]
 pub struct HttpSettings {
     /// The address to listen on. Port 0 picks one; the first line on standard output names it.
+    ///
+    /// One that other machines reach is listened on only once there is a key: see `pare keys`.
     #[arg(long, env = "PARE_LISTEN", value_name = "HOST:PORT", default_value_t)]
     pub listen: Listen,
+    /// Requests that each API key may make in a minute, on this server; 0 for any number.
+    ///
+    /// Without it 6000, and any number for those who need no key; with it, those together no more either.
+    #[arg(long, env = "PARE_RATE_LIMIT", value_name = "REQUESTS_PER_MINUTE")]
+    pub rate_limit: Option<u32>,
+    /// Seconds for which the server still answers after it was told to stop, while `/readyz` says that it is going.
+    ///
+    /// As long as a balancer in front takes to hear of it.
+    #[arg(long, env = "PARE_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(0..=20))]
+    pub drain_seconds: u8,
+}
+
+/// What can be seen of a worker.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MetricsSettings {
+    /// Show this worker's metrics at http://HOST:PORT/metrics, to whoever asks; no ids or names are among them.
+    ///
+    /// `serve` shows them at its own address.
+    #[arg(long, env = "PARE_METRICS_LISTEN", value_name = "HOST:PORT")]
+    pub metrics_listen: Option<Listen>,
 }
 
 /// What becomes of old results.

@@ -7,6 +7,7 @@
 //! - `store`: blobs by their hash, in a local folder or an object store.
 //! - [`db`]: all SQL. [`db::jobs`] is the queue.
 //! - [`backup`]: database and blobs into a folder, and back.
+//! - [`key`]: the text of an API key.
 //! - [`postgres`]: the private cluster's supervisor.
 //! - `worker`: claims jobs, holds their leases, runs each in a child process, publishes.
 //! - [`http`]: the REST interface, one file a resource. Never imports `worker`, nor the other way round.
@@ -28,6 +29,7 @@ pub mod db;
 pub mod engine;
 pub mod http;
 pub mod id;
+pub mod key;
 pub mod postgres;
 pub mod store;
 pub mod telemetry;

@@ -1,4 +1,6 @@
-//! The log: lines on standard error. Standard output belongs to what a command answers.
+//! The log: lines on standard error. Standard output belongs to what a command answers. And the metrics.
+
+pub mod metrics;
 
 use std::io;
 

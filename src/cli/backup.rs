@@ -79,8 +79,9 @@ impl Database {
         let state = match State::open(folder) {
             Ok(state) => state,
             Err(error) if error.is::<InUse>() => {
-                let url = postgres::url_of_running(folder, DATABASE)?;
-                admin::ping(&url).await.context("the service in the state folder is starting or ending: try again")?;
+                let changing = "the service in the state folder is starting or ending: try again";
+                let url = Cluster::url_of_running(folder, DATABASE).context(changing)?;
+                admin::ping(&url).await.context(changing)?;
                 return Ok(Self { url, own: None });
             }
             Err(error) => return Err(error),

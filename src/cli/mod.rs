@@ -2,9 +2,11 @@
 
 mod backup;
 mod compress;
+mod database;
 mod evaluate;
 mod exit;
 mod inspect;
+mod keys;
 mod local;
 pub mod methods;
 mod migrate;
@@ -88,6 +90,15 @@ enum Command {
         "  pare restore backups/monday --database-url postgres://pare@db/empty --store-url s3://models/restored\n\n",
         "Exit codes: 0 restored, 1 failed, 2 the command line is wrong, 4 interrupted."))]
     Restore(restore::Restore),
+    /// Make, list, revoke and rotate the API keys of a service.
+    ///
+    /// As soon as there is one, servers ask for it; an address that other machines reach needs one before it is listened
+    /// on. Works on DATABASE_URL, or on the private cluster of the state folder, while a server runs there and while
+    /// none does. A key is printed once, on standard output.
+    #[command(after_long_help = concat!("Example:\n  KEY=$(pare keys create --name ci --scopes read,write --expires 90)\n",
+        "  curl -H \"Authorization: Bearer $KEY\" localhost:8080/v1/jobs\n\n",
+        "Exit codes: 0 done, 1 failed, 2 the command line is wrong."))]
+    Keys(keys::Keys),
     Compress(compress::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
@@ -115,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(migrate) => migrate.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Compress(args) => compress::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),

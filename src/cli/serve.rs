@@ -1,6 +1,7 @@
 //! `pare serve`: HTTP interface, dashboard and workers in one process.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -42,13 +43,6 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         prepare_tls();
-        let address = self.http.listen.0;
-        if !address.ip().is_loopback() {
-            bail!(
-                "{address} can be reached from other machines, and there are no API keys yet that would keep them out: \
-                 listen on 127.0.0.1, and put a proxy that asks for credentials in front"
-            );
-        }
         let allowance = self.workers.allowance()?;
         let state = State::open(&self.state.folder()?)?;
         let sandbox = sandbox(&state, &allowance)?;
@@ -94,6 +88,7 @@ impl Serve {
         db::migrate(&pool).await.context("the schema can't be brought up to date")?;
         let reserve_bytes = self.state.disk_reserve_bytes(&state.folder);
         let store = Store::open(&self.store.config(&state.folder)?).await?.keeping_free(reserve_bytes);
+        let host_rule = self.host_rule(&pool).await?;
         release_own(&pool, state).await?;
         sweep(&store).await;
         // Heartbeats must get through whatever the requests do.
@@ -105,7 +100,7 @@ impl Serve {
         writeln!(out, "listening on http://{}", listener.local_addr()?).and_then(|()| out.flush())?;
 
         let config = config(state, allowance, sandbox, reserve_bytes, self.retention.retention_days)?;
-        let app = http::State::new(pool.clone(), store.clone(), http::Limits::default(), http::HostRule::Loopback);
+        let app = http::State::new(pool.clone(), store.clone(), self.limits(), host_rule);
         // Whichever fails ends the other.
         let ended = shutdown.clone();
         let requests = async {
@@ -123,6 +118,31 @@ impl Serve {
         let (requests, jobs) = tokio::join!(requests, jobs);
         close(&[pool, worker_pool]).await;
         requests.and(jobs)
+    }
+
+    /// Whom to answer. An address that others reach wants a key first: else whoever finds it may do everything.
+    async fn host_rule(&self, pool: &Pool) -> anyhow::Result<http::HostRule> {
+        let address = self.http.listen.0;
+        if address.ip().is_loopback() {
+            return Ok(http::HostRule::Loopback);
+        }
+        if !db::keys::any_usable(pool).await.context("the keys can't be read")? {
+            bail!(
+                "{address} can be reached from other machines, and there is no API key that would keep them out: make \
+                 one with 'pare keys create --name NAME', on the same state folder or database; or listen on 127.0.0.1"
+            );
+        }
+        Ok(http::HostRule::Any)
+    }
+
+    fn limits(&self) -> http::Limits {
+        let limits = http::Limits::default();
+        http::Limits {
+            rate_per_minute: self.http.rate_limit.unwrap_or(limits.rate_per_minute),
+            is_rate_for_all: self.http.rate_limit.is_some(),
+            linger: Duration::from_secs(self.http.drain_seconds.into()),
+            ..limits
+        }
     }
 }
 

@@ -5,21 +5,29 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::state::{State, prepare_tls};
 use super::stop;
 use crate::config::{
-    Allowance, DatabaseSettings, RetentionSettings, SettingError, StateSettings, StoreSettings, WorkerSettings,
+    Allowance, DatabaseSettings, Listen, MetricsSettings, RetentionSettings, SettingError, StateSettings,
+    StoreSettings, WorkerSettings,
 };
 use crate::db::{self, Pool};
+use crate::http;
 use crate::store::Store;
+use crate::telemetry::metrics;
 use crate::worker::{self, Config, Sandbox, Timing};
 
 /// Blobs that were being written longer ago than this were left by a process that is no more.
 const STAGED_FOR: Duration = Duration::from_hours(24);
 /// How long workers may take to give their jobs back: the grace of a job's process, and the telling.
 const WORKERS_END: Duration = Duration::from_secs(20);
+
+/// How long whoever reads the metrics may keep a connection waiting.
+const METRICS_STALL: Duration = Duration::from_secs(30);
 
 /// What it shares, and what a job may use.
 #[derive(Debug, Args)]
@@ -34,6 +42,8 @@ pub(super) struct Work {
     pub(super) workers: WorkerSettings,
     #[command(flatten)]
     pub(super) retention: RetentionSettings,
+    #[command(flatten)]
+    pub(super) metrics: MetricsSettings,
 }
 
 impl Work {
@@ -44,6 +54,8 @@ impl Work {
         if self.store.store_url.is_none() {
             return Err(SettingError::Shared { flag: "--store-url or STORE_URL", what: "the files" }.into());
         }
+        // before the first claim is counted
+        metrics::start();
         let allowance = self.workers.allowance()?;
         let state = State::open(&self.state.folder()?)?;
         let sandbox = sandbox(&state, &allowance)?;
@@ -57,10 +69,25 @@ impl Work {
             release_own(&pool, &state).await?;
             sweep(&store).await;
             let config = config(&state, &allowance, sandbox, reserve_bytes, self.retention.retention_days)?;
+            let _metrics = self.show_metrics(&pool).await?;
             let done = run_workers(pool.clone(), store, config, shutdown).await;
             pool.close().await;
             done
         })
+    }
+
+    /// Shows the metrics, where that was asked for, until what this returns is dropped.
+    async fn show_metrics(&self, pool: &Pool) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
+        let Some(Listen(address)) = self.metrics.metrics_listen else { return Ok(None) };
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on for metrics"))?;
+        tracing::info!(address = %listener.local_addr()?, "showing metrics");
+        let shown = http::serve_worker(listener, pool.clone(), METRICS_STALL);
+        Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = shown.await {
+                tracing::error!(%error, "metrics are not shown any more");
+            }
+        }))))
     }
 }
 

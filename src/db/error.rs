@@ -1,5 +1,7 @@
 //! What can go wrong with the database, sorted by what the caller can do about it.
 
+use crate::telemetry::metrics;
+
 /// The database layer's error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,7 +62,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
         let sqlx::Error::Database(database) = &source else {
-            return if is_connection(&source) { Self::Unavailable(source) } else { Self::Query(source) };
+            return if is_connection(&source) { Self::unavailable(source) } else { Self::Query(source) };
         };
         let constraint = || database.constraint().unwrap_or("unnamed").to_owned();
         match database.code().as_deref() {
@@ -68,13 +70,19 @@ impl From<sqlx::Error> for Error {
             Some("23505") => Conflict::Exists { constraint: constraint() }.into(),
             Some("23514") => Conflict::Refused { rule: constraint() }.into(),
             Some("22021" | "22P05") => Conflict::Refused { rule: database.message().to_owned() }.into(),
-            Some(code) if is_transient(code) => Self::Unavailable(source),
+            Some(code) if is_transient(code) => Self::unavailable(source),
             _ => Self::Query(source),
         }
     }
 }
 
 impl Error {
+    fn unavailable(source: sqlx::Error) -> Self {
+        let is_pool = matches!(source, sqlx::Error::PoolTimedOut);
+        metrics::database_unavailable(if is_pool { "no_connection" } else { "unreachable" });
+        Self::Unavailable(source)
+    }
+
     /// True where the same call may work in a moment.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))

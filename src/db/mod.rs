@@ -10,6 +10,7 @@ pub mod blobs;
 pub mod datasets;
 mod error;
 pub mod jobs;
+pub mod keys;
 mod listen;
 pub mod models;
 pub mod recipes;
@@ -88,6 +89,12 @@ fn schema_error(error: MigrateError) -> Error {
         MigrateError::Execute(source) => source.into(),
         other => Error::Schema(format!("the schema could not be brought up to date: {other}")),
     }
+}
+
+/// A document for a `json` column, as text: a parameter of type JSON reaches Postgres as `jsonb`, which forgets the order
+/// of fields. The statement says `$n::text::json`.
+fn as_written(document: &serde_json::Value) -> String {
+    document.to_string()
 }
 
 /// A size for a `bigint` column. No file is longer than that.

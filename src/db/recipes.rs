@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ListFilter, Pool, Result};
+use super::{ListFilter, Pool, Result, as_written};
 use crate::id::RecipeId;
 
 /// A stored recipe.
@@ -31,12 +31,12 @@ pub async fn insert(pool: &Pool, tenant: Uuid, name: &str, recipe: &Value) -> Re
         .await?;
     let stored = sqlx::query!(
         r#"insert into recipes (id, tenant_id, name, version, recipe)
-        select $1, $2, $3, 1 + coalesce(max(version), 0), $4 from recipes where tenant_id = $2 and name = $3
+        select $1, $2, $3, 1 + coalesce(max(version), 0), $4::text::json from recipes where tenant_id = $2 and name = $3
         returning id as "id: RecipeId", name, version, recipe, created_at"#,
         RecipeId::new().0,
         tenant,
         name,
-        recipe,
+        as_written(recipe),
     )
     .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at))
     .fetch_one(&mut *tx)

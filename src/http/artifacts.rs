@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use super::error::{Error, Result};
 use super::extract::{Id, Params};
 use super::range::{self, Asked};
-use super::{State as App, code};
+use super::{App, code};
 use crate::db;
 use crate::db::jobs::JobFile;
 use crate::id::ArtifactId;
@@ -23,7 +22,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// `GET` and `HEAD /v1/artifacts/{id}/content`
 pub(super) async fn content(
-    State(app): State<App>,
+    app: App,
     Id(id): Id<ArtifactId>,
     method: Method,
     uri: Uri,

@@ -1,12 +1,11 @@
 //! What this server can do, and what it allows.
 
 use axum::Json;
-use axum::extract::State;
 use http::Uri;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::State as App;
+use super::App;
 use super::error::Result;
 use super::extract::Params;
 use crate::engine::method;
@@ -37,7 +36,7 @@ struct Allowed {
 }
 
 /// `GET /v1/capabilities`
-pub(super) async fn show(State(app): State<App>, uri: Uri) -> Result<Json<Capabilities>> {
+pub(super) async fn show(app: App, uri: Uri) -> Result<Json<Capabilities>> {
     Params::of(&uri, &[])?;
     Ok(Json(Capabilities {
         version: env!("CARGO_PKG_VERSION"),

@@ -30,6 +30,9 @@ codes! {
     QUERY_INVALID = "query_invalid", BAD_REQUEST, "a query parameter is unknown or has a value that is not allowed";
     CURSOR_INVALID = "cursor_invalid", BAD_REQUEST, "the cursor did not come from us";
     MULTIPART_INVALID = "multipart_invalid", BAD_REQUEST, "the body is no multipart/form-data";
+    KEY_MISSING = "key_missing", UNAUTHORIZED, "the server asks for a key";
+    KEY_INVALID = "key_invalid", UNAUTHORIZED, "the key is unknown, expired or revoked";
+    SCOPE_MISSING = "scope_missing", FORBIDDEN, "the key may not do this";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
     ARTIFACTS_UNAVAILABLE = "artifacts_unavailable", NOT_FOUND, "the job left no files";
@@ -50,6 +53,7 @@ codes! {
     PATH_INVALID = "path_invalid", UNPROCESSABLE_ENTITY, "a file's path is not allowed";
     PATH_DUPLICATE = "path_duplicate", UNPROCESSABLE_ENTITY, "two files have one path";
     NAME_RESERVED = "name_reserved", UNPROCESSABLE_ENTITY, "the name is a preset's";
+    RATE_LIMITED = "rate_limited", TOO_MANY_REQUESTS, "more requests than the server takes from one key";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "something that we need does not answer";
 }
 

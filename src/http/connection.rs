@@ -22,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::telemetry::metrics;
+
 /// Accepts so many connections at once.
 pub(super) struct Limited {
     listener: TcpListener,
@@ -127,7 +129,9 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            metrics::received(buf.filled().len().saturating_sub(before));
             return Poll::Ready(read);
         }
         ready!(self.poll_idle(cx));
@@ -139,6 +143,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
         self.busy.step();
+        metrics::sent(*written.as_ref().unwrap_or(&0));
         Poll::Ready(written)
     }
 
@@ -149,6 +154,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
         self.busy.step();
+        metrics::sent(*written.as_ref().unwrap_or(&0));
         Poll::Ready(written)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header::LOCATION;
@@ -15,7 +15,7 @@ use super::extract::{Id, Params};
 use super::models::File;
 use super::page::{List, Page};
 use super::upload::{self, Purpose};
-use super::{State as App, prefer, wait};
+use super::{App, prefer, wait};
 use crate::db::datasets::{Dataset, NewDataset};
 use crate::db::{self, UploadState};
 use crate::engine::data::LabelCount;
@@ -75,7 +75,7 @@ impl Shown {
 }
 
 /// `POST /v1/datasets/files`
-pub(super) async fn upload(State(app): State<App>, uri: Uri, request: Request) -> Result<Response> {
+pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
     let form = upload::receive(&app, request, Purpose::Dataset).await?;
     let new = NewDataset { name: form.name, files: form.files };
@@ -86,19 +86,14 @@ pub(super) async fn upload(State(app): State<App>, uri: Uri, request: Request) -
 }
 
 /// `GET /v1/datasets`
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+pub(super) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     let page = Page::of(&Params::of(&uri, &["limit", "cursor"])?)?;
     let rows = db::datasets::list(&app.pool, app.tenant, &page.filter()).await?;
     Ok(Json(page.list(rows, |dataset| dataset.id.0, Shown::of)))
 }
 
 /// `GET /v1/datasets/{id}`
-pub(super) async fn find(
-    State(app): State<App>,
-    Id(id): Id<DatasetId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(super) async fn find(app: App, Id(id): Id<DatasetId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::of(&uri, &[])?;
     let wait = prefer::wait(&headers);
     let dataset = settled(&app, id, wait).await?;
@@ -107,7 +102,7 @@ pub(super) async fn find(
 }
 
 /// `DELETE /v1/datasets/{id}`
-pub(super) async fn delete(State(app): State<App>, Id(id): Id<DatasetId>, uri: Uri) -> Result<StatusCode> {
+pub(super) async fn delete(app: App, Id(id): Id<DatasetId>, uri: Uri) -> Result<StatusCode> {
     Params::of(&uri, &[])?;
     if !db::datasets::delete(&app.pool, app.tenant, id).await? {
         return Err(Error::not_found(format_args!("dataset {id}")));

@@ -10,17 +10,17 @@ use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::error::{Error, Result};
-use super::{State as App, code};
+use super::{State as Server, code};
 use crate::engine::problem::nearest;
 
 /// The id in the path. One that can't be an id names nothing: 404.
 pub(super) struct Id<T>(pub(super) T);
 
-impl<T: FromStr<Err: std::fmt::Display>> FromRequestParts<App> for Id<T> {
+impl<T: FromStr<Err: std::fmt::Display>> FromRequestParts<Server> for Id<T> {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let Name(text) = Name::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self> {
+        let Name(text) = Name::from_request_parts(parts, server).await?;
         text.parse().map(Self).map_err(|error: T::Err| Error::new(code::NOT_FOUND, error.to_string()))
     }
 }
@@ -28,11 +28,12 @@ impl<T: FromStr<Err: std::fmt::Display>> FromRequestParts<App> for Id<T> {
 /// The name in the path.
 pub(super) struct Name(pub(super) String);
 
-impl FromRequestParts<App> for Name {
+impl FromRequestParts<Server> for Name {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| Error::not_found("such path"))?;
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self> {
+        let params =
+            RawPathParams::from_request_parts(parts, server).await.map_err(|_| Error::not_found("such path"))?;
         let name = params.iter().next().map(|(_, value)| Self(value.to_owned()));
         name.ok_or_else(|| Error::not_found("such path"))
     }
@@ -86,23 +87,23 @@ impl Params {
 /// A JSON body.
 pub(super) struct JsonBody(pub(super) Value);
 
-impl FromRequest<App> for JsonBody {
+impl FromRequest<Server> for JsonBody {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
+    async fn from_request(request: Request, server: &Server) -> Result<Self> {
         refuse_encoding(request.headers())?;
         let media_type = media_type(request.headers());
         if media_type != "application/json" {
             let detail = format!("the body must be application/json, not '{media_type}'");
             return Err(Error::new(code::MEDIA_TYPE_UNSUPPORTED, detail));
         }
-        let limit = app.limits.json_bytes;
+        let limit = server.limits.json_bytes;
         let too_large =
             || Error::new(code::BODY_TOO_LARGE, format!("the body is longer than the {limit} bytes that are allowed"));
         if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
-        let body = tokio::time::timeout(app.limits.stall, to_bytes(request.into_body(), limit))
+        let body = tokio::time::timeout(server.limits.stall, to_bytes(request.into_body(), limit))
             .await
             .map_err(|_| Error::new(code::REQUEST_TIMEOUT, "the body did not arrive in time"))?
             .map_err(|_| too_large())?;
@@ -115,16 +116,16 @@ impl FromRequest<App> for JsonBody {
 /// A JSON body that may be left out; `null` counts as left out.
 pub(super) struct OptionalJson(pub(super) Option<Value>);
 
-impl FromRequest<App> for OptionalJson {
+impl FromRequest<Server> for OptionalJson {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
+    async fn from_request(request: Request, server: &Server) -> Result<Self> {
         let headers = request.headers();
         let is_empty = content_length(headers).unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING);
         if is_empty {
             return Ok(Self(None));
         }
-        let JsonBody(body) = JsonBody::from_request(request, app).await?;
+        let JsonBody(body) = JsonBody::from_request(request, server).await?;
         Ok(Self(Some(body).filter(|body| !body.is_null())))
     }
 }

@@ -11,9 +11,9 @@ use http::{HeaderMap, Uri};
 /// Who may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostRule {
-    /// Only requests that name a loopback host: for a server without keys.
+    /// Bound to loopback: while there is no key, only requests that name a loopback host; then whoever has a key.
     Loopback,
-    /// Any host.
+    /// Bound to an address that other machines reach: whoever has a key.
     Any,
 }
 

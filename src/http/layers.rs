@@ -1,10 +1,10 @@
-//! What happens around every request: its id, the host rule, panics, time limits, headers, the problem document, the log.
+//! What happens around every request: its id, panics, time limits, headers, the problem document, the log.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -12,33 +12,64 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
-use uuid::Uuid;
+use tracing::Instrument;
 
 use super::error::{Error, Result};
-use super::host::HostRule;
-use super::{code, prefer};
+use super::origin::{Origin, REQUEST_ID};
+use super::prefer;
+use crate::telemetry::metrics;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// The longest request id that is taken over from a client.
-const REQUEST_ID_CHARS: usize = 64;
 
-/// The outermost layer: gives the request its id, makes every refusal a problem document, writes the log line.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+/// The outermost layer: gives the request its id, makes every refusal a problem document, writes the log line, counts.
+///
+/// All that is logged on the way stands in the request's span, and so carries its id.
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = request_id(request.headers());
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    let mut response = match problem(&response) {
-        Some(error) => render(response, &error, &id, method == http::Method::HEAD),
-        None => response,
-    };
-    set_headers(response.headers_mut(), &id);
-    let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_millis() as u64;
-    tracing::info!(request.id = %id, %method, path, status, duration_ms, "answered a request");
-    response
+    let origin = Origin::of(request.headers());
+    let span = origin.span();
+    request.extensions_mut().insert(origin.clone());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    async move {
+        let response = next.run(request).await;
+        let mut response = match problem(&response) {
+            Some(error) => render(response, &error, &origin.request_id, method == http::Method::HEAD),
+            None => response,
+        };
+        set_headers(response.headers_mut(), &origin.request_id);
+        let (status, duration) = (response.status().as_u16(), started.elapsed());
+        let duration_ms = duration.as_millis() as u64;
+        tracing::info!(%method, path, status, duration_ms, "answered a request");
+        metrics::request_answered(method_label(&method), route, class_label(status), duration);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// A method as a label: what clients make up is one.
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+const fn class_label(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
 }
 
 /// The error that a response stands for. A response with an error's status that no handler of ours made (an unknown
@@ -52,7 +83,7 @@ fn problem(response: &Response) -> Option<Error> {
 fn render(response: Response, error: &Error, id: &str, is_head: bool) -> Response {
     let (mut parts, _) = response.into_parts();
     if let Some(cause) = error.cause() {
-        tracing::error!(request.id = %id, status = parts.status.as_u16(), "a request failed: {cause}");
+        tracing::error!(status = parts.status.as_u16(), "a request failed: {cause}");
     }
     let body = serde_json::to_vec(&error.document(id)).unwrap_or_default();
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -61,16 +92,6 @@ fn render(response: Response, error: &Error, id: &str, is_head: bool) -> Respons
         parts.headers.remove(ALLOW);
     }
     Response::from_parts(parts, if is_head { Body::empty() } else { Body::from(body) })
-}
-
-/// The client's id if it can stand in a log line, else our own.
-fn request_id(headers: &HeaderMap) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| (1..=REQUEST_ID_CHARS).contains(&id.len()) && id.bytes().all(is_plain))
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
 /// Headers that every response has, unless its handler set its own.
@@ -87,17 +108,6 @@ fn set_headers(headers: &mut HeaderMap, id: &str) {
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-}
-
-/// Refuses requests that name a host which the server does not answer to.
-pub(super) async fn check_host(State(rule): State<HostRule>, request: Request, next: Next) -> Result<Response> {
-    rule.check(request.uri(), request.headers()).map_err(|what| {
-        let detail = format!(
-            "{what} is not answered: the server has no keys, so it answers loopback names only (localhost, 127.0.0.1, [::1])"
-        );
-        Error::new(code::HOST_NOT_ALLOWED, detail)
-    })?;
-    Ok(next.run(request).await)
 }
 
 /// A handler that panicked.

@@ -4,7 +4,9 @@
 //! extracts, asks `db`, `store` or `engine::plan`, and wraps; a refusal is an [`error`], written out by [`layers`].
 
 mod accept;
+mod api_keys;
 mod artifacts;
+mod auth;
 mod capabilities;
 mod code;
 mod compare;
@@ -17,11 +19,15 @@ mod frontier;
 mod host;
 mod jobs;
 mod layers;
+mod metrics;
 mod models;
+mod nulls;
 mod operations;
+mod origin;
 mod page;
 mod prefer;
 mod range;
+mod ready;
 mod recipes;
 mod routes;
 mod serve;
@@ -38,9 +44,11 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use auth::{App, Known, Limiter};
 pub use code::{CODES, Code};
 pub use error::{Detail, Document};
 pub use host::HostRule;
+pub use metrics::serve_worker;
 pub use operations::OPENAPI_YAML;
 pub use routes::{ROUTES, Route, router};
 pub use serve::serve;
@@ -61,8 +69,14 @@ pub struct Limits {
     pub request: Duration,
     /// How long a client may pause in an upload, or between two requests on one connection.
     pub stall: Duration,
+    /// How long the server still answers after it was told to stop, and says in `/readyz` that it is going.
+    pub linger: Duration,
     /// Open connections.
     pub connections: usize,
+    /// Requests that a key may make in a minute; 0 for any number.
+    pub rate_per_minute: u32,
+    /// Whether those without a key, where none is asked for, may together make no more either.
+    pub is_rate_for_all: bool,
 }
 
 impl Default for Limits {
@@ -73,12 +87,15 @@ impl Default for Limits {
             upload_files: 256,
             request: Duration::from_secs(30),
             stall: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
             connections: 1024,
+            rate_per_minute: 6000,
+            is_rate_for_all: false,
         }
     }
 }
 
-/// What the handlers need. A clone shares all of it.
+/// What the server works with. A clone shares all of it. Handlers take [`App`], which knows whose rows are seen.
 #[derive(Clone)]
 pub struct State {
     /// The database.
@@ -89,10 +106,14 @@ pub struct State {
     pub limits: Limits,
     /// Which hosts are answered.
     pub host_rule: HostRule,
-    /// Whose rows are seen.
-    pub tenant: Uuid,
+    /// What is remembered of keys.
+    known: Known,
+    /// How often each may ask.
+    limiter: Limiter,
     /// Ids of jobs that changed: hints for those who wait.
     changes: broadcast::Sender<Uuid>,
+    /// The server was told to stop, and still answers.
+    draining: CancellationToken,
     /// Ends waits when the server stops.
     stopping: CancellationToken,
 }
@@ -103,7 +124,20 @@ impl State {
         // hints that a slow listener misses make it look for itself
         let (changes, _) = broadcast::channel(256);
         let stopping = CancellationToken::new();
-        Self { pool, store, limits, host_rule, tenant: db::DEFAULT_TENANT, changes, stopping }
+        // before the first request is counted
+        crate::telemetry::metrics::start();
+        let limiter = Limiter::new(limits.rate_per_minute, limits.is_rate_for_all);
+        Self {
+            pool,
+            store,
+            limits,
+            host_rule,
+            known: Known::default(),
+            limiter,
+            changes,
+            draining: CancellationToken::new(),
+            stopping,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header::LOCATION;
@@ -15,7 +15,7 @@ use super::error::{Detail, Error, Result};
 use super::extract::{Id, Params};
 use super::page::{List, Page};
 use super::upload::{self, Purpose};
-use super::{State as App, prefer, wait};
+use super::{App, prefer, wait};
 use crate::db::models::{Model, NewModel};
 use crate::db::{self, FileRow, UploadState};
 use crate::engine::model::spec::Head;
@@ -137,7 +137,7 @@ impl Shown {
 }
 
 /// `POST /v1/models/files`
-pub(super) async fn upload(State(app): State<App>, uri: Uri, request: Request) -> Result<Response> {
+pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
     let form = upload::receive(&app, request, Purpose::Model).await?;
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
@@ -148,19 +148,14 @@ pub(super) async fn upload(State(app): State<App>, uri: Uri, request: Request) -
 }
 
 /// `GET /v1/models`
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+pub(super) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     let page = Page::of(&Params::of(&uri, &["limit", "cursor"])?)?;
     let rows = db::models::list(&app.pool, app.tenant, &page.filter()).await?;
     Ok(Json(page.list(rows, |model| model.id.0, Shown::of)))
 }
 
 /// `GET /v1/models/{id}`
-pub(super) async fn find(
-    State(app): State<App>,
-    Id(id): Id<ModelId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(super) async fn find(app: App, Id(id): Id<ModelId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::of(&uri, &[])?;
     let wait = prefer::wait(&headers);
     let model = settled(&app, id, wait).await?;
@@ -169,7 +164,7 @@ pub(super) async fn find(
 }
 
 /// `DELETE /v1/models/{id}`
-pub(super) async fn delete(State(app): State<App>, Id(id): Id<ModelId>, uri: Uri) -> Result<StatusCode> {
+pub(super) async fn delete(app: App, Id(id): Id<ModelId>, uri: Uri) -> Result<StatusCode> {
     Params::of(&uri, &[])?;
     if !db::models::delete(&app.pool, app.tenant, id).await? {
         return Err(Error::not_found(format_args!("model {id}")));

@@ -1,19 +1,16 @@
-//! What an operator or a client's author asks: is it alive, is it ready, what is the contract.
+//! What an operator or a client's author asks: is it alive, what is the contract.
 
 use std::sync::LazyLock;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use serde::Serialize;
 use swagger_ui_dist::{ApiDefinition, OpenApiSource};
 
 use super::State as App;
-use super::code::UNAVAILABLE;
-use super::error::{Detail, Error, Result};
-use crate::db;
+use super::error::{Error, Result};
 
 /// The contract.
 pub const OPENAPI_YAML: &str = include_str!("../../openapi.yaml");
@@ -53,41 +50,9 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// Ready.
-#[derive(Debug, Serialize)]
-pub(super) struct Readiness {
-    status: &'static str,
-    database: &'static str,
-    schema: &'static str,
-    store: &'static str,
-}
-
 /// `GET /healthz`: the process answers.
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
-}
-
-/// `GET /readyz`: what we need answers. The refusal names each thing that does not.
-pub(super) async fn ready(State(app): State<App>) -> Result<Json<Readiness>> {
-    let mut problems = Vec::new();
-    match db::check_schema(&app.pool).await {
-        Ok(()) => {}
-        Err(error) if error.is_unavailable() => {
-            problems.push(Detail::new("/database", UNAVAILABLE, "the database does not answer"));
-        }
-        Err(error) => {
-            tracing::warn!("not ready: {error}");
-            problems.push(Detail::new("/schema", UNAVAILABLE, "the database's schema is not one that we know"));
-        }
-    }
-    if let Err(error) = app.store.check().await {
-        tracing::warn!("not ready: {error}");
-        problems.push(Detail::new("/store", UNAVAILABLE, "the blob store does not take files"));
-    }
-    if problems.is_empty() {
-        return Ok(Json(Readiness { status: "ready", database: "ok", schema: "ok", store: "ok" }));
-    }
-    Err(Error::not_ready(problems))
 }
 
 /// `GET /openapi.yaml`

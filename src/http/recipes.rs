@@ -1,7 +1,6 @@
 //! Recipes: presets, which are built in, and stored ones, which are never changed, only followed by a next version.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header::LOCATION;
@@ -14,7 +13,7 @@ use super::error::{Detail, Error, Result};
 use super::extract::{JsonBody, Name, Params};
 use super::fields::Fields;
 use super::page::{List, Page};
-use super::{State as App, code};
+use super::{App, code, nulls};
 use crate::db;
 use crate::db::recipes::StoredRecipe;
 use crate::engine::problem::Code;
@@ -75,7 +74,7 @@ pub(super) async fn by_name(app: &App, name: &str) -> Result<Option<Value>> {
 }
 
 /// `GET /v1/recipes`: the presets, then the stored ones, newest first.
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+pub(super) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     let page = Page::of(&Params::of(&uri, &["limit", "cursor"])?)?;
     let filter = page.filter();
     let presets_from = match page.before {
@@ -105,7 +104,7 @@ fn preset_index(id: Uuid) -> Option<usize> {
 }
 
 /// `GET /v1/recipes/{name}`
-pub(super) async fn find(State(app): State<App>, Name(name): Name, uri: Uri) -> Result<Json<Shown>> {
+pub(super) async fn find(app: App, Name(name): Name, uri: Uri) -> Result<Json<Shown>> {
     Params::of(&uri, &[])?;
     if let Some(preset) = presets().iter().find(|preset| preset.name == name) {
         return Shown::of_preset(preset).map(Json);
@@ -118,10 +117,10 @@ pub(super) async fn find(State(app): State<App>, Name(name): Name, uri: Uri) -> 
 }
 
 /// `POST /v1/recipes`
-pub(super) async fn create(State(app): State<App>, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
     Params::of(&uri, &[])?;
     let (name, recipe) = read(&body).map_err(Error::invalid)?;
-    let stored = db::recipes::insert(&app.pool, app.tenant, name, recipe).await?;
+    let stored = db::recipes::insert(&app.pool, app.tenant, name, &nulls::without(recipe)).await?;
     let location = format!("/v1/recipes/{name}");
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(Shown::of(stored))).into_response())
 }

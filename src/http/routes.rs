@@ -8,8 +8,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
-    State as App, artifacts, capabilities, compare, connection, datasets, frontier, jobs, models, operations, recipes,
-    tensors, usage, workers,
+    State as App, api_keys, artifacts, auth, capabilities, compare, connection, datasets, frontier, jobs, metrics,
+    models, operations, ready, recipes, tensors, usage, workers,
 };
 
 /// An operation.
@@ -70,8 +70,13 @@ routes! {
     head "/v1/artifacts/{artifact_id}/content" "checkArtifact"    Quick  artifacts::content;
     get  "/v1/workers"                      "listWorkers"         Quick  workers::list;
     get  "/v1/usage"                        "getUsage"            Quick  usage::show;
+    get  "/v1/api-keys"                     "listApiKeys"         Quick  api_keys::list;
+    post "/v1/api-keys"                     "createApiKey"        Quick  api_keys::create;
+    get  "/v1/api-keys/{key_id}"            "getApiKey"           Quick  api_keys::find;
+    delete "/v1/api-keys/{key_id}"          "revokeApiKey"        Quick  api_keys::revoke;
     get  "/healthz"                         "getHealth"           Quick  operations::health;
-    get  "/readyz"                          "getReadiness"        Quick  operations::ready;
+    get  "/readyz"                          "getReadiness"        Quick  ready::show;
+    get  "/metrics"                         "getMetrics"          Quick  metrics::show;
     get  "/openapi.yaml"                    "getOpenapiYaml"      Quick  operations::openapi_yaml;
     get  "/openapi.json"                    "getOpenapiJson"      Quick  operations::openapi_json;
     get  "/docs"                            "getDocs"             Quick  operations::docs;
@@ -79,11 +84,11 @@ routes! {
 
 /// The server without a socket. The first layer here is the innermost.
 pub fn router(app: App) -> Router {
-    let rule = app.host_rule;
+    let guard = from_fn_with_state(app.clone(), auth::check);
     table(&app)
         .merge(operations::docs_files())
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(rule, layers::check_host))
+        .layer(guard)
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::finish))
         .layer(from_fn(connection::mark_busy))

@@ -10,13 +10,15 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{Busy, Limited};
-use super::{State as App, router};
+use super::{State as App, metrics, router};
 use crate::db;
 
 /// How long requests may still run after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// Answers requests until `shutdown`, then lets those that are there end, for at most 25 seconds.
+/// Answers requests until `shutdown`. Then it says in `/readyz` that it is going, for as long as the limits say, so that
+/// whoever sends requests here can stop doing so; takes no more connections; and lets those that are there end. At most
+/// 25 seconds for all of it.
 ///
 /// # Errors
 ///
@@ -26,18 +28,22 @@ pub async fn serve(
     app: App,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let _upkeep = metrics::keep_up();
     let _hints = AbortOnDropHandle::new(tokio::spawn(forward_hints(app.clone())));
     let limited = Limited::new(listener, app.limits.connections, app.limits.stall);
-    let stopping = app.stopping.clone();
-    let signal = stopping.clone();
+    let signal = app.stopping.clone();
+    let (going, linger) = (app.draining.clone(), app.limits.linger.min(DRAIN));
+    let draining = app.draining.clone();
     let server = axum::serve(limited, router(app).into_make_service_with_connect_info::<Busy>())
         .with_graceful_shutdown(async move {
             shutdown.await;
+            going.cancel();
+            tokio::time::sleep(linger).await;
             // waits end at once, so that they do not hold the server up
             signal.cancel();
         });
     let overdue = async {
-        stopping.cancelled().await;
+        draining.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {

@@ -1,7 +1,6 @@
 //! A model's tensors, from the header that its validation left: no weight is read.
 
 use axum::Json;
-use axum::extract::State;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{StatusCode, Uri};
 use serde::Serialize;
@@ -10,7 +9,7 @@ use uuid::Uuid;
 use super::error::{Detail, Error, Result};
 use super::extract::{Id, Params};
 use super::page::{List, Page};
-use super::{State as App, code};
+use super::{App, code};
 use crate::db;
 use crate::db::models::Model;
 use crate::engine::model::site::SiteGlob;
@@ -71,7 +70,7 @@ impl<'a> Filter<'a> {
 }
 
 /// `GET /v1/models/{id}/tensors`: in the order of their names.
-pub(super) async fn list(State(app): State<App>, Id(id): Id<ModelId>, uri: Uri) -> Result<Json<List<Tensor>>> {
+pub(super) async fn list(app: App, Id(id): Id<ModelId>, uri: Uri) -> Result<Json<List<Tensor>>> {
     let params = Params::of(&uri, &["site", "name_prefix", "limit", "cursor"])?;
     let page = Page::of(&params)?;
     let filter = Filter::of(&params)?;

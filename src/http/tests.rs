@@ -9,7 +9,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Document, datasets, frontier, jobs, layers, models, recipes, usage, workers};
+use super::{Document, api_keys, datasets, frontier, jobs, layers, models, ready, recipes, usage, workers};
 
 fn document() -> Value {
     serde_saphyr::from_str(super::OPENAPI_YAML).unwrap()
@@ -33,6 +33,8 @@ fn the_documents_examples_are_what_we_send() {
     parses::<frontier::Shown>(&document, "Frontier");
     parses::<usage::Shown>(&document, "Usage");
     parses::<workers::Shown>(&document, "Worker");
+    parses::<api_keys::Shown>(&document, "ApiKey");
+    parses::<ready::Readiness>(&document, "Readiness");
     parses::<Document>(&document, "Problem");
 }
 
@@ -43,6 +45,7 @@ fn the_documents_examples_are_what_we_take() {
         |path: &str| document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
     jobs::Request::parse(&example("/v1/jobs")).unwrap();
     recipes::read(&example("/v1/recipes")).unwrap();
+    api_keys::read(&example("/v1/api-keys")).unwrap();
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! What is stored: how many things, and the bytes that they take up.
 
 use axum::Json;
-use axum::extract::State;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::State as App;
+use super::App;
 use super::error::Result;
 use super::extract::Params;
 use crate::db::usage;
@@ -39,7 +38,7 @@ impl From<usage::Group> for Group {
 }
 
 /// `GET /v1/usage`
-pub(super) async fn show(State(app): State<App>, uri: Uri) -> Result<Json<Shown>> {
+pub(super) async fn show(app: App, uri: Uri) -> Result<Json<Shown>> {
     Params::of(&uri, &[])?;
     let usage = usage::usage(&app.pool, app.tenant).await?;
     Ok(Json(Shown {

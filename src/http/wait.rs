@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::State as App;
+use super::App;
 use super::error::Result;
 
 /// How often a wait looks without a hint.

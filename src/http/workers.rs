@@ -1,14 +1,13 @@
 //! The workers: who is there, what each may use, and whether it still says that it lives.
 
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::State as App;
+use super::App;
 use super::error::Result;
 use super::extract::Params;
 use super::page::List;
@@ -52,7 +51,7 @@ impl From<WorkerRow> for Shown {
 }
 
 /// `GET /v1/workers`
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+pub(super) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     Params::of(&uri, &[])?;
     let workers = db::workers::list(&app.pool).await?;
     Ok(Json(List::whole(workers.into_iter().map(Shown::from).collect())))

@@ -105,6 +105,12 @@ impl Cluster {
         url(&self.socket_dir, database)
     }
 
+    /// The address of a database of the cluster that another process runs on a state folder now; `None` if none does.
+    pub fn url_of_running(state_dir: &Path, database: &str) -> Option<String> {
+        let socket_dir = orphan::socket_of_running(&state_dir.join("postgres/data"))?;
+        Some(url(&socket_dir, database))
+    }
+
     /// Ends the server cleanly and waits for it: whatever is connected is cut off, everything is written down.
     ///
     /// # Errors
@@ -134,17 +140,6 @@ impl Drop for Cluster {
 /// Whether a state folder holds a cluster.
 pub fn has_cluster(state_dir: &Path) -> bool {
     state_dir.join("postgres/data/PG_VERSION").is_file()
-}
-
-/// The address of a database of the cluster that another process runs in a state folder. It need not answer.
-///
-/// # Errors
-///
-/// Where the folder can't be read, or its socket is not where only its owner can put one.
-pub fn url_of_running(state_dir: &Path, database: &str) -> Result<String> {
-    let folders = folders::Folders::open(state_dir)?;
-    let account = account::to_switch_to(&folders.data);
-    Ok(url(&folders.socket_dir(account.as_ref())?, database))
 }
 
 fn url(socket_dir: &Path, database: &str) -> String {

@@ -4,7 +4,7 @@
 //! signal did not reach it, or it is still on its way out.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -45,6 +45,15 @@ pub(super) fn end_orphan(data_dir: &Path) -> Result<()> {
         fs::remove_file(&file).map_err(Error::io(&file, "removed"))?;
     }
     Ok(())
+}
+
+/// Where the server that runs on a cluster now listens: the fifth line of `postmaster.pid`.
+pub(super) fn socket_of_running(data_dir: &Path) -> Option<PathBuf> {
+    let file = data_dir.join("postmaster.pid");
+    let pid = read_pid(&file)?;
+    let text = fs::read_to_string(&file).ok()?;
+    let folder = text.lines().nth(4).map(str::trim).filter(|folder| folder.starts_with('/'))?;
+    (is_alive(pid) && !is_zombie(pid) && serves(pid, data_dir)).then(|| PathBuf::from(folder))
 }
 
 /// The first line of `postmaster.pid`; a server in single-user mode writes it negative.

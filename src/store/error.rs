@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Digest;
+use crate::telemetry::metrics;
 
 /// The blob store's error.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +50,14 @@ impl Error {
     /// For `map_err` on file operations; a full disk is told apart.
     pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(source),
-            _ => Self::Io { doing, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                metrics::store_failed("full");
+                Self::Full(source)
+            }
+            _ => {
+                metrics::store_failed("io");
+                Self::Io { doing, source }
+            }
         }
     }
 
@@ -64,6 +71,7 @@ impl Error {
 
     /// For `map_err` on object store operations that name no blob.
     pub(super) fn remote(source: object_store::Error) -> Self {
+        metrics::store_failed("unavailable");
         Self::Unavailable(source)
     }
 
@@ -71,7 +79,7 @@ impl Error {
     pub(super) fn blob_remote(digest: Digest) -> impl FnOnce(object_store::Error) -> Self {
         move |source| match source {
             object_store::Error::NotFound { .. } => Self::NotFound(digest),
-            source => Self::Unavailable(source),
+            source => Self::remote(source),
         }
     }
 

@@ -176,6 +176,12 @@ impl Local {
         swept.await.map_err(Error::io("swept"))
     }
 
+    /// Bytes that are free where it lies.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&*self.root).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Writes a file and removes it.
     pub(super) async fn check(&self) -> Result<()> {
         let path = self.staging();

@@ -222,6 +222,14 @@ impl Store {
         }
     }
 
+    /// Bytes that are free where a local store lies; `None` for an object store, or where the system does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        match &self.0 {
+            Backend::Local(local) => local.free_bytes(),
+            Backend::Remote(_) => None,
+        }
+    }
+
     /// Whether the store answers, and a local one takes bytes.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::Context;
 use super::child::{Child, Exit, Launch};
@@ -22,8 +23,10 @@ use super::memory::Watch;
 use super::prepare::prepare;
 use super::publish::{out_of_memory, publish, read_output};
 use super::scratch::Scratch;
+use super::trace;
 use crate::db::jobs::{self, Claimed, Job};
 use crate::engine::job::{Output, WORK};
+use crate::telemetry::metrics;
 
 /// Between two tries of a step, at first and at the most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -47,15 +50,17 @@ pub(super) async fn run(
     shutdown: &CancellationToken,
 ) {
     let Claimed { job, token, attempt } = claimed;
-    tracing::info!(job = %job.id, kind = %job.kind, attempt, "a job begins");
     let held = (job.id, *token);
     let lease = Lease::hold(context.pool.clone(), held, asked_at, interest, context.config.timing);
+    trace::add_origin(&context.pool, job.id).await;
+    tracing::info!(attempt, "a job begins");
     let attempt = Attempt { context, job, lease: Arc::new(lease), shutdown };
     let ending = match Scratch::create(&context.config.scratch) {
         Ok(scratch) => attempt.work(scratch.path()).await,
         Err(error) => Ending::from(Refusal::disk(error)),
     };
-    tracing::info!(job = %job.id, ending = %ending.name(), "a job's attempt ended");
+    tracing::info!(ending = %ending.name(), "a job's attempt ended");
+    metrics::attempt_ended(job.kind.as_str(), ending.name(), asked_at.elapsed());
     attempt.settle(&ending).await;
 }
 
@@ -129,7 +134,7 @@ impl Attempt<'_> {
         let mut child = Child::spawn(launch, events).await.map_err(broken)?;
         let watch = Watch::start(child.group(), config.memory_bytes).map_err(broken)?;
         let journal = journal::keep(self.context.pool.clone(), self.lease.clone(), heard);
-        let journal = AbortOnDropHandle::new(tokio::spawn(journal));
+        let journal = AbortOnDropHandle::new(tokio::spawn(journal.in_current_span()));
         let (exit, stopped) = tokio::select! {
             biased;
             exit = child.wait() => (exit, None),

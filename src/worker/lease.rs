@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Timing;
@@ -13,6 +14,7 @@ use super::hints::Interest;
 use crate::db::jobs::{Heartbeat, heartbeat};
 use crate::db::{Error, Pool};
 use crate::id::JobId;
+use crate::telemetry::metrics;
 
 /// Why a job must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,13 @@ impl Lease {
         let (order, orders) = watch::channel(None);
         let keeper =
             Keeper { pool, id, token, trusted_until: asked_at + timing.trust, interest, status: heard, order, timing };
-        Self { id, token, status, orders, _keeper: AbortOnDropHandle::new(tokio::spawn(keeper.keep())) }
+        Self {
+            id,
+            token,
+            status,
+            orders,
+            _keeper: AbortOnDropHandle::new(tokio::spawn(keeper.keep().in_current_span())),
+        }
     }
 
     /// What the next heartbeat tells.
@@ -109,6 +117,7 @@ impl Keeper {
             }
             self.pause(wait).await;
         }
+        metrics::lease_lost();
         self.order.send_replace(Some(Stop::Lost));
     }
 

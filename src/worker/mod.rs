@@ -29,6 +29,7 @@ mod prepare;
 mod publish;
 mod sandbox;
 mod scratch;
+mod trace;
 
 use std::io;
 use std::path::PathBuf;
@@ -39,11 +40,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::db::jobs::{Claimed, Worker, claim};
 use crate::db::{self, Pool};
 use crate::store::{Digest, Store};
+use crate::telemetry::metrics;
 use hints::{Hints, with_jitter};
 pub use sandbox::Sandbox;
 
@@ -165,9 +168,12 @@ async fn slot(context: Context, worker: Uuid, hints: Hints, shutdown: Cancellati
         let asked_at = Instant::now();
         let wait = match timeout(answer, look(&context, worker)).await {
             Ok(Ok(Some(claimed))) => {
+                metrics::job_claimed(claimed.job.kind.as_str());
                 // On a task of its own: whatever breaks in it breaks nothing else.
                 let (context, shutdown) = (context.clone(), shutdown.clone());
+                let span = trace::span(&claimed);
                 let run = async move { attempt::run(&context, &claimed, asked_at, lease_interest, &shutdown).await };
+                let run = run.instrument(span);
                 if let Err(error) = AbortOnDropHandle::new(tokio::spawn(run)).await {
                     tracing::error!(%error, "an attempt broke down; its lease runs out by itself");
                 }

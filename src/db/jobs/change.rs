@@ -10,6 +10,7 @@ use super::{JobKind, JobState};
 use crate::db::{Result, datasets, models};
 use crate::engine::problem::Problem;
 use crate::id::{DatasetId, JobId, ModelId};
+use crate::telemetry::metrics;
 
 /// What a lease leaves behind when it is taken away.
 pub(super) struct Lease {
@@ -23,7 +24,11 @@ pub(super) async fn take_lease(conn: &mut PgConnection, id: JobId, token: Uuid) 
     let query =
         sqlx::query!("delete from job_leases where job_id = $1 and token = $2 returning changes, phase", id.0, token,)
             .map(|row| Lease { changes: row.changes, phase: row.phase });
-    Ok(query.fetch_optional(conn).await?)
+    let lease = query.fetch_optional(conn).await?;
+    if lease.is_none() {
+        metrics::write_fenced("end");
+    }
+    Ok(lease)
 }
 
 /// A job that was moved to another state.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::change::log_state;
 use super::read::find_in;
 use super::{Job, JobKind, JobState};
-use crate::db::{Conflict, Result, bigint};
+use crate::db::{Conflict, Result, as_written, bigint};
 use crate::engine::plan::Plan;
 use crate::id::{DatasetId, JobId, ModelId};
 
@@ -75,7 +75,7 @@ pub async fn enqueue(conn: &mut PgConnection, tenant: Uuid, new: &NewJob) -> Res
         "insert into jobs (id, tenant_id, kind, model_id, dataset_id, calibration_dataset_id, training_dataset_id,
             validation_dataset_id, evaluation_dataset_id, reference_model_id, source_job_id, retry_of, recipe_name,
             recipe, evaluate, plan, formats, labels, priority, memory_bytes, disk_bytes, device, deadline_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::json, $15::text::json, $16, $17, $18, $19, $20, $21, $22,
             now() + make_interval(secs => $23))",
         id.0,
         tenant,
@@ -90,8 +90,8 @@ pub async fn enqueue(conn: &mut PgConnection, tenant: Uuid, new: &NewJob) -> Res
         new.source_job_id.map(|id| id.0),
         new.retry_of.map(|id| id.0),
         new.recipe_name,
-        new.recipe,
-        new.evaluate,
+        new.recipe.as_ref().map(as_written),
+        new.evaluate.as_ref().map(as_written),
         new.plan.as_ref().map(Json) as _,
         &new.formats,
         if new.labels.is_null() { Value::Object(Map::new()) } else { new.labels.clone() },

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::JobState;
 use super::change::{end, error_of, reject_upload, take_lease};
-use crate::db::{NewFile, Result, bigint, blobs};
+use crate::db::{NewFile, Result, as_written, bigint, blobs};
 use crate::engine::problem::{Code, Problem};
 use crate::id::{ArtifactId, JobId};
 
@@ -42,7 +42,9 @@ pub async fn finish_succeeded(
     }
     insert_files(conn, id, files).await?;
     if let Some(report) = report {
-        sqlx::query!("update jobs set report = $2 where id = $1", id.0, report).execute(conn).await?;
+        sqlx::query!("update jobs set report = $2::text::json where id = $1", id.0, as_written(report))
+            .execute(conn)
+            .await?;
     }
     Ok(true)
 }

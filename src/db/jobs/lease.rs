@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::db::{Pool, Result};
 use crate::id::JobId;
+use crate::telemetry::metrics;
 
 /// What a heartbeat finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub async fn heartbeat(
     )
     .fetch_optional(pool)
     .await?;
+    if held.is_none() {
+        metrics::write_fenced("heartbeat");
+    }
     Ok(held.map_or(Heartbeat::Lost, |row| Heartbeat::Held {
         cancel_requested: row.cancel_requested,
         deadline_passed: row.deadline_passed,
@@ -67,5 +71,8 @@ pub async fn append_event(pool: &Pool, id: JobId, token: Uuid, kind: &str, body:
     )
     .execute(pool)
     .await?;
+    if done.rows_affected() == 0 {
+        metrics::write_fenced("event");
+    }
     Ok(done.rows_affected() == 1)
 }

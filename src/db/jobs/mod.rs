@@ -17,11 +17,13 @@
 mod cancel;
 mod change;
 mod claim;
+mod count;
 mod enqueue;
 mod finish;
 mod giveback;
 mod lease;
 mod measured;
+mod origin;
 mod read;
 mod reap;
 mod retention;
@@ -30,11 +32,13 @@ mod types;
 
 pub use cancel::{cancel, delete};
 pub use claim::{Claimed, Worker, claim};
+pub use count::{Counts, count};
 pub use enqueue::{NewJob, enqueue};
 pub use finish::{NewJobFile, finish_cancelled, finish_expired, finish_failed, finish_succeeded};
 pub use giveback::{Crash, crashed, release, release_all_of};
 pub use lease::{Heartbeat, append_event, heartbeat};
 pub use measured::{Measured, measured};
+pub use origin::{Origin, note_origin, origin};
 pub use read::{Attempt, JobEvent, JobFile, JobFilter, attempts, events, file, files, find, list, report};
 pub(in crate::db) use reap::fail_invalid_inputs;
 pub use reap::reap;

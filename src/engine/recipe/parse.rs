@@ -94,8 +94,15 @@ impl Reader {
         let known = ["version", "seed", "calibration", "stages", "evaluate", "export", "constraints"];
         let empty = Map::new();
         let fields = self.object(value, "", &known).unwrap_or(&empty);
-        if fields.get("version").is_none() && value.is_object() {
+        if fields.get("version").is_none_or(Value::is_null) && value.is_object() {
             self.refuse("/version", Code::MissingField, "'version' is missing: 1 is the one there is");
+        }
+        if fields.get("export").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            self.refuse(
+                "/export",
+                Code::OutOfRange,
+                "at least one format is needed; without 'export' it is safetensors",
+            );
         }
         let version = self.whole(fields, "version", "", 1, 1).unwrap_or(1) as u32;
         if fields.get("constraints").is_some_and(|v| !v.is_null()) {
@@ -131,9 +138,13 @@ impl Reader {
     }
 
     fn stages(&mut self, value: Option<&Value>) -> Vec<Stage> {
-        let Some(list) = value.and_then(Value::as_array).filter(|list| list.len() <= MOST_STAGES) else {
-            let code = if value.is_none() { Code::MissingField } else { Code::WrongType };
-            self.refuse("/stages", code, format!("a list of at most {MOST_STAGES} stages is needed"));
+        let Some(list) = value.and_then(Value::as_array).filter(|list| (1..=MOST_STAGES).contains(&list.len())) else {
+            let code = match value {
+                None | Some(Value::Null) => Code::MissingField,
+                Some(Value::Array(_)) => Code::OutOfRange,
+                Some(_) => Code::WrongType,
+            };
+            self.refuse("/stages", code, format!("a list of 1 to {MOST_STAGES} stages is needed"));
             return Vec::new();
         };
         list.iter().enumerate().map(|(i, stage)| self.stage(stage, &format!("/stages/{i}"))).collect()
@@ -214,6 +225,15 @@ mod tests {
         ] {
             assert!(pointers.contains(&pointer), "{pointer} is not among {pointers:?}");
         }
+    }
+
+    #[test]
+    fn a_recipe_has_a_version_stages_and_formats() {
+        let value = json!({ "version": null, "stages": [], "export": [] });
+        let problems = Recipe::parse(&value).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
+        let expected = [("/version", Code::MissingField), ("/export", Code::OutOfRange), ("/stages", Code::OutOfRange)];
+        assert_eq!(found, expected);
     }
 
     #[test]

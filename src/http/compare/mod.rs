@@ -3,13 +3,12 @@
 mod shown;
 
 use axum::Json;
-use axum::extract::State;
 use http::Uri;
 use serde_json::Value;
 
 use super::error::{Error, Result};
 use super::extract::Params;
-use super::{State as App, code, jobs};
+use super::{App, code, jobs};
 use crate::db;
 use crate::db::jobs::Job;
 use crate::engine::report::Report;
@@ -20,7 +19,7 @@ use shown::{Comparison, Side};
 const JOBS: std::ops::RangeInclusive<usize> = 2..=4;
 
 /// `GET /v1/compare`
-pub(super) async fn show(State(app): State<App>, uri: Uri) -> Result<Json<Comparison>> {
+pub(super) async fn show(app: App, uri: Uri) -> Result<Json<Comparison>> {
     let params = Params::of(&uri, &["jobs"])?;
     let mut sides = Vec::new();
     for id in ids(&params)? {

@@ -4,14 +4,13 @@ mod csv;
 mod groups;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::State as App;
+use super::App;
 use super::accept::prefers_csv;
 use super::error::{Error, Result};
 use super::extract::{Id, Params};
@@ -81,12 +80,7 @@ struct Point {
 }
 
 /// `GET /v1/models/{id}/frontier`
-pub(super) async fn show(
-    State(app): State<App>,
-    Id(id): Id<ModelId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(super) async fn show(app: App, Id(id): Id<ModelId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     let params = Params::of(&uri, &["evaluation_dataset_id", "metric", "max_seq_length"])?;
     let asked = Asked {
         evaluation_dataset_id: params.parse("evaluation_dataset_id", "an id of the form dst_<uuid>")?,

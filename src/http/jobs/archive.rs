@@ -3,7 +3,6 @@
 //! Headers are laid out first, so the length is known; then each file streams from the store, one after another.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
@@ -17,7 +16,7 @@ use crate::db::jobs::{Job, JobFile, JobState};
 use crate::http::artifacts::disposition;
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, Params};
-use crate::http::{State as App, code, range, tar};
+use crate::http::{App, code, range, tar};
 use crate::id::JobId;
 use crate::store::{self, Digest, Store};
 
@@ -71,12 +70,7 @@ fn exact(
 }
 
 /// `GET /v1/jobs/{id}/artifacts.tar`
-pub(crate) async fn archive(
-    State(app): State<App>,
-    Id(id): Id<JobId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(crate) async fn archive(app: App, Id(id): Id<JobId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::of(&uri, &[])?;
     let job = get(&app, id).await?;
     let members = members(&app, &job).await?;
@@ -101,7 +95,7 @@ pub(crate) async fn archive(
         }
     }
     let length = members.iter().map(Member::total_bytes).sum::<u64>() + tar::END.len() as u64;
-    let store = app.store;
+    let store = app.store.clone();
     let files = stream::iter(members).flat_map(move |member| member.stream(store.clone()));
     let files = files.inspect_err(|error| tracing::error!(%error, "an archive was cut off"));
     let body = files.chain(stream::iter([Ok(Bytes::from_static(tar::END))]));

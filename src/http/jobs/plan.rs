@@ -16,7 +16,7 @@ use crate::engine::plan::{self, Available, Plan};
 use crate::engine::problem::{Code, Problem, nearest};
 use crate::engine::recipe::{Evaluate, Recipe, presets};
 use crate::http::error::{Detail, Error, Result};
-use crate::http::{State as App, code, recipes};
+use crate::http::{App, code, nulls, recipes};
 use crate::id::ModelId;
 
 /// What a job works on.
@@ -117,7 +117,7 @@ pub(super) struct Written {
 /// 422 with every problem of it.
 pub(super) async fn recipe(app: &App, request: &Request) -> Result<Option<Written>> {
     let mut value = match &request.recipe {
-        Source::Given(value) => value.clone(),
+        Source::Given(value) => nulls::without(value),
         Source::Named(name) => recipes::by_name(app, name).await?.ok_or_else(|| unknown_recipe(name))?,
         Source::Nowhere => {
             check_evaluate(request)?;

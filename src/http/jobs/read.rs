@@ -1,7 +1,6 @@
 //! Watching jobs, and stopping them.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::header::{ETAG, HeaderValue, RETRY_AFTER};
@@ -13,7 +12,7 @@ use crate::db::jobs::{Job, JobFilter, JobKind, JobState};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, Params};
 use crate::http::page::{List, Page};
-use crate::http::{State as App, code, prefer, range, wait};
+use crate::http::{App, code, prefer, range, wait};
 use crate::id::{JobId, ModelId};
 
 /// `Retry-After` of a job that has not ended.
@@ -32,7 +31,7 @@ pub(super) async fn get(app: &App, id: JobId) -> Result<Job> {
 
 /// `GET /v1/jobs/{id}`: with `Prefer: wait` it answers when the job has ended, or, with `If-None-Match`, when it has
 /// changed.
-pub(crate) async fn find(State(app): State<App>, Id(id): Id<JobId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
+pub(crate) async fn find(app: App, Id(id): Id<JobId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::of(&uri, &[])?;
     let is_known = |job: &Job| range::none_match(&headers, &format!("\"{}\"", job.revision));
     let has_tag = headers.contains_key(http::header::IF_NONE_MATCH);
@@ -54,7 +53,7 @@ pub(crate) async fn find(State(app): State<App>, Id(id): Id<JobId>, uri: Uri, he
 }
 
 /// `GET /v1/jobs`: without their plans, which are long.
-pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<List<Shown>>> {
+pub(crate) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     const KNOWN: &[&str] =
         &["kind", "state", "model_id", "recipe_name", "label", "created_after", "created_before", "limit", "cursor"];
     let params = Params::of(&uri, KNOWN)?;
@@ -99,7 +98,7 @@ fn time(params: &Params, name: &str) -> Result<Option<DateTime<Utc>>> {
 }
 
 /// `DELETE /v1/jobs/{id}`
-pub(crate) async fn delete(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<StatusCode> {
+pub(crate) async fn delete(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<StatusCode> {
     Params::of(&uri, &[])?;
     if !db::jobs::delete(&app.pool, app.tenant, id).await? {
         return Err(Error::not_found(format_args!("job {id}")));
@@ -108,7 +107,7 @@ pub(crate) async fn delete(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) 
 }
 
 /// `POST /v1/jobs/{id}/cancel`
-pub(crate) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
+pub(crate) async fn cancel(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
     Params::of(&uri, &[])?;
     let job = db::jobs::cancel(&app.pool, app.tenant, id).await?;
     let job = job.ok_or_else(|| Error::not_found(format_args!("job {id}")))?;
@@ -119,7 +118,7 @@ pub(crate) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) 
 }
 
 /// `GET /v1/jobs/{id}/events`
-pub(crate) async fn events(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Json<List<Event>>> {
+pub(crate) async fn events(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Json<List<Event>>> {
     let params = Params::of(&uri, &["limit", "cursor", "after"])?;
     let page = Page::of(&params)?;
     let after = params.parse::<u32>("after", "a line's seq")?.map(i64::from);

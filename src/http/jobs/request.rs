@@ -6,6 +6,7 @@ use crate::db::jobs::JobKind;
 use crate::engine::problem::Code;
 use crate::http::error::Detail;
 use crate::http::fields::{Fields, check_text};
+use crate::http::nulls;
 use crate::id::{DatasetId, ModelId};
 
 /// The longest deadline: 30 days.
@@ -116,7 +117,7 @@ impl Request {
             require(&mut fields, "evaluation_dataset_id", "the rows that are measured on");
         }
         let recipe = if kind == JobKind::Compress { source(&mut fields) } else { Source::Nowhere };
-        let evaluate = fields.object("evaluate").cloned().map(Value::Object);
+        let evaluate = fields.object("evaluate").cloned().map(|fields| nulls::without(&Value::Object(fields)));
         let datasets = Role::ALL.iter().filter_map(|role| Some((*role, fields.id(role.field())?))).collect();
         let model_id = fields.id("model_id");
         let reference_model_id = fields.id("reference_model_id");

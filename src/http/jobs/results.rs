@@ -1,7 +1,6 @@
 //! What a job left: its report and its files.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::Uri;
 use http::header::CONTENT_SECURITY_POLICY;
@@ -15,7 +14,7 @@ use crate::engine::report::html;
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, Params};
 use crate::http::page::List;
-use crate::http::{State as App, code};
+use crate::http::{App, code};
 use crate::id::JobId;
 
 /// The page holds its own style and plots, and loads nothing.
@@ -42,13 +41,13 @@ pub(crate) async fn find_report(app: &App, id: JobId) -> Result<Value> {
 }
 
 /// `GET /v1/jobs/{id}/report`
-pub(crate) async fn report(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Json<Value>> {
+pub(crate) async fn report(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Json<Value>> {
     Params::of(&uri, &[])?;
     find_report(&app, id).await.map(Json)
 }
 
 /// `GET /v1/jobs/{id}/report.html`
-pub(crate) async fn report_page(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
+pub(crate) async fn report_page(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
     Params::of(&uri, &[])?;
     let report = find_report(&app, id).await?;
     let page = tokio::task::spawn_blocking(move || html::page(&report)).await.map_err(Error::internal)?;
@@ -56,7 +55,7 @@ pub(crate) async fn report_page(State(app): State<App>, Id(id): Id<JobId>, uri: 
 }
 
 /// `GET /v1/jobs/{id}/artifacts`
-pub(crate) async fn artifacts(State(app): State<App>, Id(id): Id<JobId>, uri: Uri) -> Result<Json<List<File>>> {
+pub(crate) async fn artifacts(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Json<List<File>>> {
     Params::of(&uri, &[])?;
     get(&app, id).await?;
     let files = db::jobs::files(&app.pool, app.tenant, id).await?;

@@ -1,6 +1,5 @@
 //! `POST /v1/jobs/{id}/retry`: the same job once more, planned anew. The old one stays as it ended.
 
-use axum::extract::State;
 use axum::response::Response;
 use http::Uri;
 use serde_json::Value;
@@ -14,16 +13,11 @@ use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, OptionalJson, Params};
 use crate::http::fields::Fields;
-use crate::http::{State as App, code};
+use crate::http::{App, code};
 use crate::id::JobId;
 
 /// `POST /v1/jobs/{id}/retry`
-pub(crate) async fn retry(
-    State(app): State<App>,
-    Id(id): Id<JobId>,
-    uri: Uri,
-    OptionalJson(body): OptionalJson,
-) -> Result<Response> {
+pub(crate) async fn retry(app: App, Id(id): Id<JobId>, uri: Uri, OptionalJson(body): OptionalJson) -> Result<Response> {
     Params::of(&uri, &[])?;
     let deadline_seconds = body.as_ref().map(deadline).transpose()?.flatten();
     let old = get(&app, id).await?;

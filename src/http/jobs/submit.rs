@@ -1,7 +1,6 @@
 //! `POST /v1/jobs`: a job is checked as far as that can be done now, planned if all it names is ready, and queued.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use http::{StatusCode, Uri};
@@ -17,7 +16,7 @@ use crate::engine::plan::Plan;
 use crate::engine::problem::Code;
 use crate::http::error::{Detail, Error, Result};
 use crate::http::extract::{JsonBody, Params};
-use crate::http::{State as App, code};
+use crate::http::{App, code};
 
 /// What a job needs beside its models' weights, where there is no plan to say it.
 const BASE_MEMORY_BYTES: u64 = 256 << 20;
@@ -25,7 +24,7 @@ const BASE_MEMORY_BYTES: u64 = 256 << 20;
 const MEMORY_PER_BYTE: u64 = 3;
 
 /// `POST /v1/jobs`
-pub(crate) async fn submit(State(app): State<App>, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(crate) async fn submit(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
     let params = Params::of(&uri, &["validate_only"])?;
     let validate_only = params.parse::<bool>("validate_only", "true or false")?.unwrap_or(false);
     let request = Request::parse(&body).map_err(Error::invalid)?;
@@ -47,7 +46,9 @@ pub(crate) async fn submit(State(app): State<App>, uri: Uri, JsonBody(body): Jso
 pub(super) async fn queue(app: &App, new: &NewJob) -> Result<Response> {
     let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
     let job = db::jobs::enqueue(&mut tx, app.tenant, new).await?;
+    db::jobs::note_origin(&mut tx, job.id, &app.origin.of_job()).await?;
     tx.commit().await.map_err(db::Error::from)?;
+    tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
     let headers = [
         (LOCATION, HeaderValue::from_str(&format!("/v1/jobs/{}", job.id)).map_err(Error::internal)?),
         (RETRY_AFTER, LOOK_AGAIN),

@@ -18,7 +18,7 @@ use http::StatusCode;
 use super::error::{Detail, Error, Result};
 use super::extract::{content_length, media_type, refuse_encoding};
 use super::fields::check_text;
-use super::{Limits, State as App, code};
+use super::{App, Limits, code};
 use crate::db::NewFile;
 use crate::engine::foreign::{Foreign, HEAD_BYTES};
 use crate::engine::problem::{Code, escape_pointer, nearest};

@@ -14,7 +14,7 @@ pub(crate) static DOCUMENT: LazyLock<Value> =
 static COMPONENTS: LazyLock<Value> = LazyLock::new(|| convert(&DOCUMENT["components"]));
 
 /// Refusals that any operation may give, which the document has under `default`.
-const ANYWHERE: &[u16] = &[403, 405, 408, 500, 503];
+const ANYWHERE: &[u16] = &[401, 403, 405, 408, 429, 500, 503];
 
 /// `nullable` becomes a type, and objects with fields take no others: an answer must not hold what is not documented.
 fn convert(value: &Value) -> Value {
