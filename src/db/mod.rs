@@ -13,6 +13,7 @@ mod listen;
 pub mod models;
 pub mod recipes;
 mod upload;
+pub mod uploads;
 pub mod workers;
 
 use std::time::Duration;
