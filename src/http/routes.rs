@@ -3,11 +3,11 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, head, post};
+use axum::routing::{delete, get, head, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
-use super::{State as App, artifacts, capabilities, connection, datasets, jobs, models, operations, recipes};
+use super::{State as App, artifacts, capabilities, connection, datasets, jobs, models, operations, recipes, uploads};
 
 /// An operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +39,18 @@ macro_rules! routes {
 routes! {
     post "/v1/models/files"                 "uploadModel"         Stream models::upload;
     get  "/v1/models"                       "listModels"          Quick  models::list;
+    post "/v1/models"                       "createModel"         Quick  models::create;
     get  "/v1/models/{model_id}"            "getModel"            Quick  models::find;
     post "/v1/datasets/files"               "uploadDataset"       Stream datasets::upload;
     get  "/v1/datasets"                     "listDatasets"        Quick  datasets::list;
+    post "/v1/datasets"                     "createDataset"       Quick  datasets::create;
     get  "/v1/datasets/{dataset_id}"        "getDataset"          Quick  datasets::find;
+    post "/v1/uploads"                      "createUpload"        Quick  uploads::create;
+    get  "/v1/uploads/{upload_id}"          "getUpload"           Quick  uploads::find;
+    delete "/v1/uploads/{upload_id}"        "cancelUpload"        Quick  uploads::cancel;
+    put  "/v1/uploads/{upload_id}/parts/{number}" "uploadPart"    Stream uploads::put_part;
+    put  "/v1/uploads/{upload_id}/content"  "uploadContent"       Stream uploads::put_content;
+    post "/v1/uploads/{upload_id}/complete" "completeUpload"      Stream uploads::complete;
     get  "/v1/recipes"                      "listRecipes"         Quick  recipes::list;
     post "/v1/recipes"                      "createRecipe"        Quick  recipes::create;
     get  "/v1/recipes/{name}"               "getRecipe"           Quick  recipes::find;
