@@ -19,8 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
-use super::error::{Error, Result};
 use super::batched::blocking;
+use super::error::{Error, Result};
 use super::hashing::HashingFile;
 use super::uploads::Ahead;
 use super::{Blob, Digest, Stored};

@@ -71,7 +71,8 @@ pub(super) fn find(given: &[PathBuf]) -> anyhow::Result<Found> {
 
 fn walk(root: &Path, folder: &Path, found: &mut Found) -> anyhow::Result<()> {
     let cant = || format!("{} can't be opened as a folder", folder.display());
-    let mut entries = std::fs::read_dir(folder).with_context(cant)?.collect::<Result<Vec<_>, _>>().with_context(cant)?;
+    let mut entries =
+        std::fs::read_dir(folder).with_context(cant)?.collect::<Result<Vec<_>, _>>().with_context(cant)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();

@@ -89,10 +89,11 @@ async fn upload(args: &Args) -> anyhow::Result<()> {
     let uploads = sender.send_all(&found.files).await?;
     bar.finish_and_clear();
     let collection = if args.dataset { "datasets" } else { "models" };
-    let files: Vec<Value> =
-        uploads.iter().map(|(path, id)| json!({ "path": path, "upload_id": id })).collect();
+    let files: Vec<Value> = uploads.iter().map(|(path, id)| json!({ "path": path, "upload_id": id })).collect();
     let made: Value = client.post(&format!("/v1/{collection}"), &json!({ "name": name, "files": files })).await?;
-    found.files.iter().for_each(|file| memory.forget(file));
+    for file in &found.files {
+        memory.forget(file);
+    }
     let id = made.get("id").and_then(Value::as_str).context("the server's answer has no id")?.to_owned();
     let settled = if args.no_wait { made } else { wait(&client, &format!("/v1/{collection}/{id}")).await? };
     show(args, &id, &settled)
@@ -100,7 +101,9 @@ async fn upload(args: &Args) -> anyhow::Result<()> {
 
 #[allow(clippy::print_stderr)] // notes beside the answer
 fn tell(notes: &[String]) {
-    notes.iter().for_each(|note| eprintln!("{note}"));
+    for note in notes {
+        eprintln!("{note}");
+    }
 }
 
 /// One bar for all bytes.

@@ -52,9 +52,7 @@ pub async fn purge(pool: &Pool) -> Result<u64> {
 
 /// Those of `ids` that may still need bytes of their own in the store.
 pub async fn live(pool: &Pool, ids: &[Uuid]) -> Result<Vec<Uuid>> {
-    let query = sqlx::query_scalar!(
-        "select id from uploads where id = any($1) and state in ('pending', 'completing')",
-        ids
-    );
+    let query =
+        sqlx::query_scalar!("select id from uploads where id = any($1) and state in ('pending', 'completing')", ids);
     Ok(query.fetch_all(pool).await?)
 }

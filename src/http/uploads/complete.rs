@@ -57,12 +57,14 @@ async fn finish(app: &App, id: UploadId, claimed: Option<String>) -> Result<Show
     let blobs = blobs.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
     let mut sealed = match app.store.seal(id.0, upload.size_bytes, &blobs).await {
         Ok(sealed) => sealed,
-        // Another request was faster, and has tidied up.
         Err(error) => return ended_or(app, id, claimed.as_deref(), error.into()).await,
     };
     let stored = sealed.stored();
     if stored.size_bytes != upload.size_bytes {
-        return Err(Error::internal(format!("{id} has {} bytes and should have {}", stored.size_bytes, upload.size_bytes)));
+        return Err(Error::internal(format!(
+            "{id} has {} bytes and should have {}",
+            stored.size_bytes, upload.size_bytes
+        )));
     }
     for wanted in [&upload.expected_sha256, &claimed].into_iter().flatten() {
         if let Err(error) = check(wanted, stored.digest) {
@@ -70,7 +72,9 @@ async fn finish(app: &App, id: UploadId, claimed: Option<String>) -> Result<Show
             return Err(error);
         }
     }
-    publish(app, id, &mut sealed).await?;
+    if let Err(error) = publish(app, id, &mut sealed).await {
+        return ended_or(app, id, claimed.as_deref(), error).await;
+    }
     discard(app, id).await;
     ended(app, known(app, id).await?, None).await
 }
@@ -114,6 +118,7 @@ async fn ended(app: &App, upload: Upload, claimed: Option<&str>) -> Result<Shown
     Shown::of(app, upload).await
 }
 
+/// As [`ended`] where another request was faster and has tidied up, and else the error.
 async fn ended_or(app: &App, id: UploadId, claimed: Option<&str>, error: Error) -> Result<Shown> {
     let upload = known(app, id).await?;
     match upload.state {
@@ -126,7 +131,8 @@ fn check(wanted: &str, found: Digest) -> Result<()> {
     if wanted.parse() == Ok(found) {
         return Ok(());
     }
-    let detail = format!("the file's SHA-256 is {found}, not {wanted}: complete it with that, or cancel it and send it anew");
+    let detail =
+        format!("the file's SHA-256 is {found}, not {wanted}: complete it with that, or cancel it and send it anew");
     Err(Error::new(code::DIGEST_MISMATCH, detail))
 }
 

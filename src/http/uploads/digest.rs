@@ -19,7 +19,8 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<Option<Digest>> {
             let (name, value) = member.trim().split_once('=').unwrap_or((member, ""));
             if name.trim() == "sha-256" {
                 let digest = decode(value.trim()).ok_or_else(|| {
-                    let detail = "the sha-256 of Content-Digest can't be read: sha-256=:<base64 of 32 bytes>: is wanted";
+                    let detail =
+                        "the sha-256 of Content-Digest can't be read: sha-256=:<base64 of 32 bytes>: is wanted";
                     Error::new(code::DIGEST_INVALID, detail)
                 })?;
                 found = Some(digest);
@@ -96,7 +97,8 @@ mod tests {
         assert_eq!(start(&HeaderMap::new(), 250, 100).unwrap(), 0);
         assert_eq!(at("bytes 100-249/250").unwrap(), 100);
         assert_eq!(at("bytes 200-249/*").unwrap(), 200);
-        for wrong in ["", "bytes 50-249/250", "bytes 100-248/250", "bytes 100-249/251", "bytes */250", "rows 0-249/250"] {
+        for wrong in ["", "bytes 50-249/250", "bytes 100-248/250", "bytes 100-249/251", "bytes */250", "rows 0-249/250"]
+        {
             assert!(at(wrong).is_err(), "{wrong}");
         }
     }

@@ -82,7 +82,8 @@ pub(in crate::http) async fn put_content(
     let announced = digest::announced(&headers)?;
     if announced.is_some() {
         // Its parts would be acknowledged before it could be checked.
-        let detail = "a whole file is checked when it is completed: give sha256 there, or Content-Digest with each part";
+        let detail =
+            "a whole file is checked when it is completed: give sha256 there, or Content-Digest with each part";
         return Err(Error::new(code::DIGEST_INVALID, detail));
     }
     let upload = pending(&app, id).await?;
@@ -205,7 +206,9 @@ async fn acknowledge(app: App, id: UploadId, slot: Slot, part: Received) -> Resu
         blobs::insert(&mut tx, &blob.to_string(), slot.size_bytes).await?;
         // From here on its row is ours, and collection waits: what is there now stays.
         match app.store.size_bytes(&blob).await {
-            Err(store::Error::NotFound(_)) => return Err(Error::unavailable("the part was collected meanwhile; send it again")),
+            Err(store::Error::NotFound(_)) => {
+                return Err(Error::unavailable("the part was collected meanwhile; send it again"));
+            }
             found => found?,
         };
     }

@@ -82,7 +82,9 @@ impl Ahead {
         let run = self.run(upload);
         {
             let mut there = run.there.lock().unwrap_or_else(PoisonError::into_inner);
-            ranges.iter().for_each(|range| there.add(range));
+            for range in ranges {
+                there.add(range);
+            }
         }
         tokio::spawn(async move {
             let until = || run.there.lock().unwrap_or_else(PoisonError::into_inner).until;
@@ -155,8 +157,9 @@ mod tests {
         let data: Vec<u8> = (0..3 * BUFFER_BYTES + 7).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &data).unwrap();
         let (ahead, upload, size_bytes) = (Ahead::default(), Uuid::now_v7(), data.len() as u64);
-        ahead.add(upload, path.clone(), &[100_000..size_bytes]);
-        ahead.add(upload, path.clone(), &[0..100_000]);
+        let (first, rest) = (0..100_000, 100_000..size_bytes);
+        ahead.add(upload, path.clone(), &[rest]);
+        ahead.add(upload, path.clone(), &[first]);
         assert_eq!(ahead.digest(upload, &path, size_bytes).await.unwrap(), Digest::of(&data));
         assert_eq!(ahead.digest(upload, &path, size_bytes).await.unwrap(), Digest::of(&data), "it can be repeated");
         let fresh = Ahead::default();

@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::super::Digest;
 use super::super::batched::{Batched, Sink, blocking};
 use super::super::error::{Error, Result};
 use super::super::local::{Local, RemoveOnDrop, sync_folder};
-use super::super::Digest;
 use super::{Kept, Slot};
 
 /// What is left of a disk for others, the database above all: a twentieth, at most this.

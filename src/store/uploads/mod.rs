@@ -59,7 +59,9 @@ impl Store {
     /// [`super::Error::Io`], also where the upload was discarded.
     pub async fn claim_part(&self, upload: Uuid, slot: Slot) -> Result<Option<Claim>> {
         match &self.0 {
-            Backend::Local(local) => Ok(local.claim_part(upload, slot).await?.map(|claim| Claim(ClaimOf::Local(claim)))),
+            Backend::Local(local) => {
+                Ok(local.claim_part(upload, slot).await?.map(|claim| Claim(ClaimOf::Local(claim))))
+            }
             Backend::Remote(remote) => Ok(Some(Claim(ClaimOf::Remote(remote.claim_part().await)))),
         }
     }

@@ -66,7 +66,7 @@ async fn a_stream_without_a_length_is_taken_too() {
     assert_eq!(complete(&app, &id).await.expect(200).json()["sha256"], Digest::of(&data).to_string());
 
     // one that ends early or goes on is told so, and what came whole is kept
-    for sent in [data.len() - 6, data.len() + 1] {
+    for sent in [data.len() - 3, data.len() + 1] {
         let id = begin(&app, data.len()).await;
         let mut stream = connect(&app, &format!("/v1/uploads/{id}/content"), "Transfer-Encoding: chunked\r\n").await;
         for piece in pattern(sent).chunks(PART / 2) {
@@ -176,8 +176,7 @@ async fn a_part_that_is_being_sent_is_busy() {
     let app = App::with(Limits { stall: Duration::from_millis(500), ..limits() }, HostRule::Loopback).await;
     let data = pattern(PART);
     let id = begin(&app, PART).await;
-    let mut steady =
-        connect(&app, &format!("/v1/uploads/{id}/parts/0"), &format!("Content-Length: {PART}\r\n")).await;
+    let mut steady = connect(&app, &format!("/v1/uploads/{id}/parts/0"), &format!("Content-Length: {PART}\r\n")).await;
     // longer than another request waits, and never paused for as long as a stall
     let sending = async {
         let mut pace = interval(Duration::from_millis(100));

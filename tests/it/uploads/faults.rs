@@ -99,7 +99,8 @@ async fn send(base: &str, method: Method, path: &str, body: Vec<u8>) -> reqwest:
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build()?;
     let kind = if method == Method::POST { "application/json" } else { "application/octet-stream" };
-    let response = client.request(method, format!("{base}{path}")).header("content-type", kind).body(body).send().await?;
+    let response =
+        client.request(method, format!("{base}{path}")).header("content-type", kind).body(body).send().await?;
     let status = response.status().as_u16();
     Ok((status, serde_json::from_slice(&response.bytes().await?).unwrap_or_default()))
 }
@@ -135,7 +136,8 @@ async fn parts_that_were_acknowledged_survive_kill_9() {
         // The first one is acknowledged; the second one is on its way when the server is killed.
         let mut missing = missing.take(if round == 2 { usize::MAX } else { 2 });
         if let Some((number, bytes)) = missing.next() {
-            let (status, _) = send(&server.base, Method::PUT, &format!("{path}/parts/{number}"), bytes.to_vec()).await.unwrap();
+            let (status, _) =
+                send(&server.base, Method::PUT, &format!("{path}/parts/{number}"), bytes.to_vec()).await.unwrap();
             assert_eq!(status, 204);
             acknowledged.push(number);
         }
@@ -153,7 +155,8 @@ async fn parts_that_were_acknowledged_survive_kill_9() {
             continue;
         }
         for (number, bytes) in missing {
-            let (status, _) = send(&server.base, Method::PUT, &format!("{path}/parts/{number}"), bytes.to_vec()).await.unwrap();
+            let (status, _) =
+                send(&server.base, Method::PUT, &format!("{path}/parts/{number}"), bytes.to_vec()).await.unwrap();
             assert_eq!(status, 204);
         }
         let sha256 = Digest::of(&data).to_string();

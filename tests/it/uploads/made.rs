@@ -18,7 +18,8 @@ fn files(list: &[(&str, &str)]) -> Value {
 async fn uploads_become_a_model() {
     over_both_stores(|app| async move {
         let (config, weights) = (uploaded(&app, b"{}").await, uploaded(&app, b"weights").await);
-        let body = json!({"name": "mine", "files": files(&[("config.json", &config), ("a/model.safetensors", &weights)])});
+        let body =
+            json!({"name": "mine", "files": files(&[("config.json", &config), ("a/model.safetensors", &weights)])});
         let answer = app.post("/v1/models", &body).await.expect(201);
         let model = answer.json();
         assert_eq!((model["name"].as_str(), model["state"].as_str()), (Some("mine"), Some("validating")));
@@ -118,7 +119,8 @@ async fn a_request_is_read_strictly() {
         one("/files/2/upload_id", "out_of_range"),
     ];
     assert_eq!(found(body).await, expected);
-    let both = json!({"name": "x", "files": [{"path": "a", "upload_id": UploadId::new()}], "source_job_id": JobId::new()});
+    let both =
+        json!({"name": "x", "files": [{"path": "a", "upload_id": UploadId::new()}], "source_job_id": JobId::new()});
     assert_eq!(found(both).await[0], one("/source_job_id", "out_of_range"));
 }
 
@@ -139,7 +141,8 @@ async fn a_result_becomes_a_model_without_moving_a_byte() {
     let unknown = json!({"name": "x", "source_job_id": JobId::new()});
     let answer = app.post("/v1/models", &unknown).await.expect(422);
     assert_eq!(answer.problems(), [("/source_job_id".to_owned(), "not_found".to_owned())]);
-    let queued = app.post("/v1/jobs", &json!({"model_id": model["id"], "recipe_name": "int8"})).await.expect(201).json();
+    let queued =
+        app.post("/v1/jobs", &json!({"model_id": model["id"], "recipe_name": "int8"})).await.expect(201).json();
     let queued = &queued["id"];
     let answer = app.post("/v1/models", &json!({"name": "x", "source_job_id": queued})).await;
     assert_eq!(answer.problem(), problem(409, "job_not_succeeded"));

@@ -1,13 +1,15 @@
 //! Parts: in any order, at once, again, wrong.
 
-use futures::future::join_all;
 use futures::TryStreamExt;
+use futures::future::join_all;
 use http::Method;
 use pare::id::UploadId;
 use pare::store::Digest;
 use serde_json::json;
 
-use super::{PART, begin, complete, content_digest, folder, look, over_both_stores, pattern, problem, put, put_with, start};
+use super::{
+    PART, begin, complete, content_digest, folder, look, over_both_stores, pattern, problem, put, put_with, start,
+};
 use crate::support::app::App;
 
 async fn stored(app: &App, digest: &Digest) -> Vec<u8> {
@@ -163,6 +165,23 @@ async fn the_whole_is_checked_where_its_digest_is_known() {
         app.post(&path, &json!({"sha256": right.to_uppercase()})).await.expect(200);
         app.post(&path, &json!({"sha256": right})).await.expect(200);
         assert_eq!(app.post(&path, &json!({"sha256": wrong})).await.problem(), problem(422, "digest_mismatch"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_who_complete_at_once_are_told_the_same() {
+    over_both_stores(|app| async move {
+        let data = pattern(6 * PART);
+        for _ in 0..5 {
+            let id = begin(&app, data.len()).await;
+            for (number, part) in data.chunks(PART).enumerate() {
+                put(&app, &id, number, part).await.expect(204);
+            }
+            for answer in join_all((0..6).map(|_| complete(&app, &id))).await {
+                assert_eq!(answer.expect(200).json()["sha256"], Digest::of(&data).to_string());
+            }
+        }
     })
     .await;
 }
