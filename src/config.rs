@@ -83,6 +83,12 @@ fn data_folder() -> Option<PathBuf> {
     variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share"))).map(|base| base.join("pare"))
 }
 
+/// Where a client keeps what it must remember between two runs: `pare` in $XDG_STATE_HOME or ~/.local/state.
+pub fn client_state_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state"))).map(|base| base.join("pare"))
+}
+
 /// The database.
 #[derive(Clone, Default, Args)]
 pub struct DatabaseSettings {

@@ -34,7 +34,8 @@ impl Exit {
     /// The code for an error.
     pub fn of(error: &anyhow::Error) -> Self {
         let engine = error.downcast_ref::<EngineError>();
-        if error.is::<Invalid>() || matches!(engine, Some(EngineError::Invalid(_))) {
+        let is_refused = error.is::<super::upload::Refused>();
+        if is_refused || error.is::<Invalid>() || matches!(engine, Some(EngineError::Invalid(_))) {
             Self::Invalid
         } else if error.is::<Interrupted>() || matches!(engine, Some(EngineError::Stopped)) {
             Self::Interrupted

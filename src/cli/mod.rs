@@ -18,6 +18,7 @@ mod serve;
 mod state;
 mod stop;
 mod stopwatch;
+mod upload;
 mod work;
 
 use std::process::ExitCode;
@@ -104,6 +105,7 @@ enum Command {
     Plan(plan::Args),
     Methods(methods::Args),
     Evaluate(evaluate::Args),
+    Upload(upload::Args),
     /// Run one job in this process; a worker starts it.
     #[command(hide = true)]
     RunJob(run_job::RunJob),
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Upload(args) => upload::run(args),
         Command::RunJob(job) => job.run(),
         Command::RunPostgres(postgres) => postgres.run(),
     };

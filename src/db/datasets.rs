@@ -67,6 +67,13 @@ macro_rules! dataset_query {
 /// [`Conflict::Exists`] where two files have one path.
 pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Dataset> {
     let mut tx = pool.begin().await?;
+    let dataset = insert_in(&mut tx, tenant, new).await?;
+    tx.commit().await?;
+    Ok(dataset)
+}
+
+/// [`insert`] in the caller's transaction.
+pub async fn insert_in(conn: &mut PgConnection, tenant: Uuid, new: &NewDataset) -> Result<Dataset> {
     let id = DatasetId::new();
     sqlx::query!(
         "insert into datasets (id, tenant_id, name, size_bytes) values ($1, $2, $3, $4)",
@@ -75,9 +82,9 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Datas
         new.name,
         bigint(upload::total_bytes(&new.files)),
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
-    blobs::insert_all(&mut tx, &new.files).await?;
+    blobs::insert_all(conn, &new.files).await?;
     let columns = upload::Columns::of(&new.files);
     sqlx::query!(
         "insert into dataset_files (dataset_id, path, sha256, size_bytes)
@@ -88,13 +95,11 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Datas
         &columns.sha256s,
         &columns.sizes_bytes,
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
     let job = NewJob { kind: JobKind::Validate, dataset_id: Some(id), ..NewJob::default() };
-    enqueue(&mut tx, tenant, &job).await?;
-    let dataset = dataset_query!("where id = $1", id.0).fetch_one(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(dataset)
+    enqueue(conn, tenant, &job).await?;
+    Ok(dataset_query!("where id = $1", id.0).fetch_one(conn).await?)
 }
 
 /// A dataset that is there and not deleted.

@@ -16,6 +16,7 @@ pub mod models;
 pub mod recipes;
 mod upload;
 pub mod usage;
+pub mod uploads;
 pub mod workers;
 
 use std::time::Duration;

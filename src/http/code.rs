@@ -33,6 +33,8 @@ codes! {
     KEY_MISSING = "key_missing", UNAUTHORIZED, "the server asks for a key";
     KEY_INVALID = "key_invalid", UNAUTHORIZED, "the key is unknown, expired or revoked";
     SCOPE_MISSING = "scope_missing", FORBIDDEN, "the key may not do this";
+    BODY_INCOMPLETE = "body_incomplete", BAD_REQUEST, "the body ended before it was whole";
+    CONTENT_RANGE_INVALID = "content_range_invalid", BAD_REQUEST, "the Content-Range is not one that can be taken";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
     ARTIFACTS_UNAVAILABLE = "artifacts_unavailable", NOT_FOUND, "the job left no files";
@@ -44,16 +46,27 @@ codes! {
     NOT_RETRYABLE = "not_retryable", CONFLICT, "a job of this kind is made by the server alone";
     IN_USE = "in_use", CONFLICT, "a job that has not ended needs it";
     NOT_READY = "not_ready", CONFLICT, "the model or dataset is still validating";
+    JOB_NOT_SUCCEEDED = "job_not_succeeded", CONFLICT, "the job has no result";
+    UPLOAD_CLOSED = "upload_closed", CONFLICT, "the upload takes no parts any more";
+    UPLOAD_INCOMPLETE = "upload_incomplete", CONFLICT, "the upload is not completed";
+    PARTS_MISSING = "parts_missing", CONFLICT, "parts of the upload are missing";
+    PART_BUSY = "part_busy", CONFLICT, "another request sends this part";
+    PART_DIFFERS = "part_differs", CONFLICT, "the part was received before, with other bytes";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "the body is over the limit";
     TOO_MANY_FILES = "too_many_files", PAYLOAD_TOO_LARGE, "the upload has too many files";
+    UPLOAD_TOO_LARGE = "upload_too_large", PAYLOAD_TOO_LARGE, "the upload is over the limit";
     MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported", UNSUPPORTED_MEDIA_TYPE, "the body has another media type";
     CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported", UNSUPPORTED_MEDIA_TYPE, "bodies are taken uncompressed";
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", RANGE_NOT_SATISFIABLE, "the range is not in the file";
     FILENAME_MISSING = "filename_missing", UNPROCESSABLE_ENTITY, "a part of the upload has no filename";
     PATH_INVALID = "path_invalid", UNPROCESSABLE_ENTITY, "a file's path is not allowed";
     PATH_DUPLICATE = "path_duplicate", UNPROCESSABLE_ENTITY, "two files have one path";
+    SIZE_MISMATCH = "size_mismatch", UNPROCESSABLE_ENTITY, "the body is longer or shorter than was said";
+    DIGEST_INVALID = "digest_invalid", UNPROCESSABLE_ENTITY, "the Content-Digest can't be read";
+    DIGEST_MISMATCH = "digest_mismatch", UNPROCESSABLE_ENTITY, "the bytes are not those that were announced";
     NAME_RESERVED = "name_reserved", UNPROCESSABLE_ENTITY, "the name is a preset's";
     RATE_LIMITED = "rate_limited", TOO_MANY_REQUESTS, "more requests than the server takes from one key";
+    TOO_MANY_UPLOADS = "too_many_uploads", TOO_MANY_REQUESTS, "too many uploads are on their way";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "something that we need does not answer";
 }
 

@@ -11,9 +11,10 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Detail, Error, Result};
-use super::extract::{Id, Params};
+use super::extract::{Id, JsonBody, Params};
 use super::models::File;
 use super::page::{List, Page};
+use super::sources::Wanted;
 use super::upload::{self, Purpose};
 use super::{App, prefer, wait};
 use crate::db::datasets::{Dataset, NewDataset};
@@ -80,8 +81,24 @@ pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Respo
     let form = upload::receive(&app, request, Purpose::Dataset).await?;
     let new = NewDataset { name: form.name, files: form.files };
     let dataset = db::datasets::insert(&app.pool, app.tenant, &new).await?;
+    created(&app, dataset).await
+}
+
+/// `POST /v1/datasets`
+pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+    Params::of(&uri, &[])?;
+    let wanted = Wanted::read(&app, &body, Purpose::Dataset).await?;
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let files = wanted.hold(&app, &mut tx).await?;
+    let new = NewDataset { name: wanted.name, files };
+    let dataset = db::datasets::insert_in(&mut tx, app.tenant, &new).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    created(&app, dataset).await
+}
+
+async fn created(app: &App, dataset: Dataset) -> Result<Response> {
     let location = format!("/v1/datasets/{}", dataset.id);
-    let shown = Shown::of(dataset).with_files(&app).await?;
+    let shown = Shown::of(dataset).with_files(app).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
 }
 

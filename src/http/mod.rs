@@ -31,9 +31,11 @@ mod ready;
 mod recipes;
 mod routes;
 mod serve;
+mod sources;
 mod tar;
 mod tensors;
 mod upload;
+mod uploads;
 mod usage;
 mod wait;
 mod workers;
@@ -61,10 +63,18 @@ use crate::store::Store;
 pub struct Limits {
     /// Bytes of a JSON body.
     pub json_bytes: usize,
-    /// Bytes of an upload, all files together.
+    /// Bytes of an upload: all files of a form together, or the one that comes in parts.
     pub upload_bytes: u64,
     /// Files of an upload.
     pub upload_files: usize,
+    /// Uploads in parts that a tenant may have on their way at once.
+    pub live_uploads: u32,
+    /// Bytes of a part; more where there would be too many parts.
+    pub part_bytes: u64,
+    /// How long a part may take, however steadily it comes.
+    pub part_time: Duration,
+    /// How long an upload in parts is kept.
+    pub upload_lifetime: Duration,
     /// How long a request may take that moves no files.
     pub request: Duration,
     /// How long a client may pause in an upload, or between two requests on one connection.
@@ -85,6 +95,10 @@ impl Default for Limits {
             json_bytes: 1 << 20,
             upload_bytes: 64 << 30,
             upload_files: 256,
+            live_uploads: 64,
+            part_bytes: 16 << 20,
+            part_time: Duration::from_secs(600),
+            upload_lifetime: Duration::from_hours(7 * 24),
             request: Duration::from_secs(30),
             stall: Duration::from_secs(30),
             linger: Duration::from_secs(1),

@@ -12,8 +12,9 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Detail, Error, Result};
-use super::extract::{Id, Params};
+use super::extract::{Id, JsonBody, Params};
 use super::page::{List, Page};
+use super::sources::Wanted;
 use super::upload::{self, Purpose};
 use super::{App, prefer, wait};
 use crate::db::models::{Model, NewModel};
@@ -142,8 +143,24 @@ pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Respo
     let form = upload::receive(&app, request, Purpose::Model).await?;
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
     let model = db::models::insert(&app.pool, app.tenant, &new).await?;
+    created(&app, model).await
+}
+
+/// `POST /v1/models`
+pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+    Params::of(&uri, &[])?;
+    let wanted = Wanted::read(&app, &body, Purpose::Model).await?;
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let files = wanted.hold(&app, &mut tx).await?;
+    let new = NewModel { source_job_id: wanted.job(), name: wanted.name, files };
+    let model = db::models::insert_in(&mut tx, app.tenant, &new).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    created(&app, model).await
+}
+
+async fn created(app: &App, model: Model) -> Result<Response> {
     let location = format!("/v1/models/{}", model.id);
-    let shown = Shown::of(model).with_files(&app).await?;
+    let shown = Shown::of(model).with_files(app).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
 }
 

@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, head, post};
+use axum::routing::{delete, get, head, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
     State as App, api_keys, artifacts, auth, capabilities, compare, connection, datasets, frontier, jobs, metrics,
-    models, operations, ready, recipes, tensors, usage, workers,
+    models, operations, ready, recipes, tensors, uploads, usage, workers,
 };
 
 /// An operation.
@@ -42,14 +42,22 @@ macro_rules! routes {
 routes! {
     post "/v1/models/files"                 "uploadModel"         Stream models::upload;
     get  "/v1/models"                       "listModels"          Quick  models::list;
+    post "/v1/models"                       "createModel"         Quick  models::create;
     get  "/v1/models/{model_id}"            "getModel"            Quick  models::find;
     delete "/v1/models/{model_id}"          "deleteModel"         Quick  models::delete;
     get  "/v1/models/{model_id}/tensors"    "listTensors"         Quick  tensors::list;
     get  "/v1/models/{model_id}/frontier"   "getFrontier"         Quick  frontier::show;
     post "/v1/datasets/files"               "uploadDataset"       Stream datasets::upload;
     get  "/v1/datasets"                     "listDatasets"        Quick  datasets::list;
+    post "/v1/datasets"                     "createDataset"       Quick  datasets::create;
     get  "/v1/datasets/{dataset_id}"        "getDataset"          Quick  datasets::find;
     delete "/v1/datasets/{dataset_id}"      "deleteDataset"       Quick  datasets::delete;
+    post "/v1/uploads"                      "createUpload"        Quick  uploads::create;
+    get  "/v1/uploads/{upload_id}"          "getUpload"           Quick  uploads::find;
+    delete "/v1/uploads/{upload_id}"        "cancelUpload"        Quick  uploads::cancel;
+    put  "/v1/uploads/{upload_id}/parts/{number}" "uploadPart"    Stream uploads::put_part;
+    put  "/v1/uploads/{upload_id}/content"  "uploadContent"       Stream uploads::put_content;
+    post "/v1/uploads/{upload_id}/complete" "completeUpload"      Stream uploads::complete;
     get  "/v1/recipes"                      "listRecipes"         Quick  recipes::list;
     post "/v1/recipes"                      "createRecipe"        Quick  recipes::create;
     get  "/v1/recipes/{name}"               "getRecipe"           Quick  recipes::find;

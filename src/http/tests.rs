@@ -9,7 +9,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Document, api_keys, datasets, frontier, jobs, layers, models, ready, recipes, usage, workers};
+use super::{Document, api_keys, datasets, frontier, jobs, layers, models, ready, recipes, uploads, usage, workers};
 
 fn document() -> Value {
     serde_saphyr::from_str(super::OPENAPI_YAML).unwrap()
@@ -28,6 +28,7 @@ fn the_documents_examples_are_what_we_send() {
     let document = document();
     parses::<models::Shown>(&document, "Model");
     parses::<datasets::Shown>(&document, "Dataset");
+    parses::<uploads::Shown>(&document, "Upload");
     parses::<recipes::Shown>(&document, "NamedRecipe");
     parses::<jobs::Shown>(&document, "Job");
     parses::<frontier::Shown>(&document, "Frontier");

@@ -1,6 +1,7 @@
 //! Blobs in a folder of this machine.
 //!
-//! `blobs/ab/cdef…` are the blobs, read-only; `staging/` holds what is being written. A blob appears by one rename,
+//! `blobs/ab/cdef…` are the blobs, read-only; `staging/` holds what is being written, and `uploads/` what comes in parts
+//! (`super::uploads`). A blob appears by one rename,
 //! after its bytes are on the disk; the folder is synced before anyone is told. `object_store`'s own local folder is
 //! not used: it syncs neither files nor folders unless asked, and copies where a hard link does.
 
@@ -18,8 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
+use super::batched::blocking;
 use super::error::{Error, Result};
-use super::hashing::{HashingFile, blocking};
+use super::hashing::HashingFile;
+use super::uploads::Ahead;
 use super::{Blob, Digest, Stored};
 
 /// Bytes that are read from the disk at once.
@@ -31,7 +34,8 @@ const CHECK_BYTES: u64 = 1 << 20;
 /// A folder that holds blobs.
 #[derive(Debug, Clone)]
 pub(super) struct Local {
-    root: Arc<Path>,
+    pub(super) root: Arc<Path>,
+    pub(super) ahead: Ahead,
     /// What new bytes leave free on the disk.
     reserve_bytes: u64,
 }
@@ -43,6 +47,7 @@ impl Local {
         let folder = root.clone();
         let made = blocking(move || {
             fs::create_dir_all(folder.join("staging"))?;
+            fs::create_dir_all(folder.join("uploads"))?;
             for first in 0..=u8::MAX {
                 fs::create_dir_all(folder.join(format!("blobs/{first:02x}")))?;
             }
@@ -50,7 +55,7 @@ impl Local {
             sync_folder(&folder)
         });
         made.await.map_err(Error::io("opened"))?;
-        Ok(Self { root, reserve_bytes: 0 })
+        Ok(Self { root, ahead: Ahead::default(), reserve_bytes: 0 })
     }
 
     pub(super) fn keep_free(&mut self, bytes: u64) {
@@ -58,7 +63,7 @@ impl Local {
     }
 
     /// Refuses where `more` bytes would go into the reserve. Others write as well, so it is asked again and again.
-    fn ensure_room(&self, more: u64) -> Result<()> {
+    pub(super) fn ensure_room(&self, more: u64) -> Result<()> {
         if self.reserve_bytes == 0 {
             return Ok(());
         }
@@ -75,7 +80,7 @@ impl Local {
         self.root.join("blobs").join(digest.path())
     }
 
-    fn staging(&self) -> PathBuf {
+    pub(super) fn staging(&self) -> PathBuf {
         self.root.join("staging").join(Uuid::now_v7().to_string())
     }
 
@@ -129,7 +134,7 @@ impl Local {
     }
 
     /// Renames synced bytes to their place and syncs the folder. A blob that was there before is replaced by itself.
-    fn publish(&self, staged: &Path, digest: &Digest) -> io::Result<()> {
+    pub(super) fn publish(&self, staged: &Path, digest: &Digest) -> io::Result<()> {
         let blob = self.blob(digest);
         fs::set_permissions(staged, Permissions::from_mode(0o444))?;
         fs::rename(staged, &blob)?;
@@ -222,7 +227,7 @@ impl LocalStaged {
 }
 
 /// Removes a file unless it was renamed away.
-struct RemoveOnDrop(PathBuf);
+pub(super) struct RemoveOnDrop(pub(super) PathBuf);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
@@ -248,6 +253,6 @@ fn list_folder(folder: &Path, first: &str) -> io::Result<Vec<Blob>> {
     Ok(blobs)
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -3,12 +3,14 @@
 //! A blob is never changed. One that [`Staged::finish`] has answered for survives a power cut: file and folder are
 //! synced, or the object store has acknowledged it. One conformance suite (`tests/it/store.rs`) runs over both kinds.
 
+mod batched;
 mod config;
 mod digest;
 mod error;
 mod hashing;
 mod local;
 mod remote;
+mod uploads;
 
 use std::ops::Range;
 use std::path::Path;
@@ -25,6 +27,7 @@ pub use error::{Error, Result};
 use hashing::HashingFile;
 use local::{Local, LocalStaged};
 use remote::{Remote, RemoteStaged};
+pub use uploads::{Claim, Ended, Kept, PartWriter, Sealed, Slot};
 
 /// A blob that lies in the store for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

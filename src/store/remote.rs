@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
@@ -22,6 +23,8 @@ use super::{Blob, Digest, Stored};
 const PART_BYTES: usize = 16 << 20;
 /// Parts of one blob that are on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
+/// Parts of large uploads that are received at once: each is in memory until the store has it.
+const PARTS_AT_ONCE: usize = 8;
 /// What a store copies in one request: S3 refuses more than 5 GiB.
 const COPY_LIMIT_BYTES: u64 = 5 << 30;
 
@@ -30,11 +33,12 @@ const COPY_LIMIT_BYTES: u64 = 5 << 30;
 pub(super) struct Remote {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
+    pub(super) parts: Arc<Semaphore>,
 }
 
 impl Remote {
     pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: Key) -> Self {
-        Self { store, prefix }
+        Self { store, prefix, parts: Arc::new(Semaphore::new(PARTS_AT_ONCE)) }
     }
 
     fn blobs(&self) -> Key {
@@ -177,6 +181,11 @@ pub(super) struct RemoteStaged {
 }
 
 impl RemoteStaged {
+    /// Digest and length of what was written so far.
+    pub(super) fn stored(&self) -> Stored {
+        Stored { digest: Digest::finish(self.hasher.clone()), size_bytes: self.size_bytes }
+    }
+
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.hasher.update(&bytes);
         self.size_bytes = self.size_bytes.saturating_add(bytes.len() as u64);

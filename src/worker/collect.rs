@@ -1,8 +1,8 @@
-//! Collects blobs that no row names any more, and jobs whose retention ended.
+//! Collects blobs that no row names any more, uploads whose time is up, and jobs whose retention ended.
 
 use super::Context;
 use super::ending::chain;
-use crate::db::{self, blobs, jobs};
+use crate::db::{self, blobs, jobs, uploads};
 use crate::store::{self, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
@@ -34,13 +34,35 @@ pub(super) async fn all(context: &Context) {
             None => Ok(0),
         }
     };
-    for (what, done) in [("jobs", expired.await), ("blobs", dead_blobs(context).await)] {
+    let uploads = dead_uploads(context).await;
+    for (what, done) in [("jobs", expired.await), ("uploads", uploads), ("blobs", dead_blobs(context).await)] {
         match done {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, what, "collected"),
             Err(error) => tracing::warn!(what, error = %chain(&error), "collection failed; trying again later"),
         }
     }
+}
+
+/// Ends uploads whose time is up, and removes what any that ended left in the store: also what a process could not
+/// remove because it died.
+async fn dead_uploads(context: &Context) -> Result<u64, Error> {
+    let mut count = 0;
+    loop {
+        let expired = uploads::expire(&context.pool, PAGE).await?;
+        count += expired.len() as u64;
+        if expired.len() < PAGE as usize {
+            break;
+        }
+    }
+    for there in context.store.list_uploads().await?.chunks(PAGE as usize) {
+        let live = uploads::live(&context.pool, there).await?;
+        for upload in there.iter().filter(|id| !live.contains(id)) {
+            context.store.discard(*upload).await?;
+        }
+    }
+    uploads::purge(&context.pool).await?;
+    Ok(count)
 }
 
 async fn dead_blobs(context: &Context) -> Result<u64, Error> {

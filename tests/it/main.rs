@@ -37,3 +37,4 @@ mod tar;
 mod tensors;
 mod tidy;
 mod usage;
+mod uploads;

@@ -1,5 +1,4 @@
-//! Watches the bytes of an upload on their way into the multipart reader: how many, how fast, and how many of them the
-//! reader keeps to itself.
+//! Watches the bytes of an upload on their way in: how many, how fast, and how many of them the reader keeps to itself.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ const KEPT_BYTES: u64 = 1 << 20;
 
 /// Why an upload was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(in crate::http) enum Cut {
     /// It is over the limit.
     TooLarge,
     /// The client paused for too long.
@@ -30,7 +29,7 @@ pub(super) enum Cut {
 
 /// What is known of an upload's bytes so far.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(in crate::http) struct Meter {
     fed: AtomicU64,
     taken: AtomicU64,
     cut: AtomicU8,
@@ -38,23 +37,23 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Bytes that came in.
-    pub(super) fn fed(&self) -> u64 {
+    pub(in crate::http) fn fed(&self) -> u64 {
         self.fed.load(Ordering::Relaxed)
     }
 
     /// Notes that the reader handed on `bytes` bytes.
-    pub(super) fn take(&self, bytes: usize) {
+    pub(in crate::http) fn take(&self, bytes: usize) {
         let taken = self.taken.load(Ordering::Relaxed).saturating_add(bytes as u64);
         self.taken.store(taken.min(self.fed()), Ordering::Relaxed);
     }
 
     /// Notes that a part's headers were read: what the reader keeps now is data.
-    pub(super) fn start_part(&self) {
+    pub(in crate::http) fn start_part(&self) {
         self.taken.store(self.fed(), Ordering::Relaxed);
     }
 
     /// Why the bytes were cut off.
-    pub(super) fn cut(&self) -> Option<Cut> {
+    pub(in crate::http) fn cut(&self) -> Option<Cut> {
         match self.cut.load(Ordering::Relaxed) {
             1 => Some(Cut::TooLarge),
             2 => Some(Cut::Stalled),
@@ -65,7 +64,7 @@ impl Meter {
 }
 
 /// A body whose bytes are watched.
-pub(super) struct Metered {
+pub(in crate::http) struct Metered {
     body: BodyDataStream,
     meter: Arc<Meter>,
     limit_bytes: u64,
@@ -77,7 +76,7 @@ pub(super) struct Metered {
 
 impl Metered {
     /// Watches `body`, which may have `limit_bytes` bytes and pause for `stall`.
-    pub(super) fn new(body: Body, meter: Arc<Meter>, limit_bytes: u64, stall: Duration) -> Self {
+    pub(in crate::http) fn new(body: Body, meter: Arc<Meter>, limit_bytes: u64, stall: Duration) -> Self {
         let deadline = Box::pin(sleep(stall));
         Self { body: body.into_data_stream(), meter, limit_bytes, stall, deadline, is_waiting: false, burst_bytes: 0 }
     }

@@ -3,8 +3,8 @@
 //! Files stream to the store while they are hashed, and are published only when the whole form is good. What is wrong
 //! is gathered; after the first problem file bytes are thrown away, and only so many more are read.
 
-mod meter;
-mod path;
+pub(super) mod meter;
+pub(super) mod path;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::store::Staged;
 use meter::{Cut, Meter, Metered};
 
 /// The longest name in characters.
-const NAME_CHARS: usize = 200;
+pub(super) const NAME_CHARS: usize = 200;
 /// Bytes of the part `name` that are read.
 const NAME_BYTES: usize = 4 * NAME_CHARS;
 /// Bytes that are read after the first problem, to find more of them and to let the client finish sending.

@@ -5,7 +5,7 @@
 const LONGEST_BYTES: usize = 255;
 
 /// What is wrong with a path.
-pub(super) fn check(path: &str) -> Result<(), String> {
+pub(in crate::http) fn check(path: &str) -> Result<(), String> {
     let why = if path.is_empty() {
         "it is empty"
     } else if path.len() > LONGEST_BYTES {
@@ -27,7 +27,7 @@ pub(super) fn check(path: &str) -> Result<(), String> {
 }
 
 /// A path for a message.
-pub(super) fn shown(path: &str) -> String {
+pub(in crate::http) fn shown(path: &str) -> String {
     path.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

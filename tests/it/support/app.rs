@@ -26,9 +26,10 @@ pub(crate) struct App {
     pub(crate) base: String,
     pub(crate) pool: Pool,
     pub(crate) store: Store,
+    /// Where a local store of its own lies.
+    pub(crate) folder: Option<TempDir>,
     client: reqwest::Client,
     _stop: oneshot::Sender<()>,
-    _folder: TempDir,
 }
 
 /// What the server said.
@@ -81,6 +82,12 @@ impl App {
         let pool = cluster::database().await.pool;
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig::Local(folder.path().to_owned())).await.unwrap();
+        let app = Self::over(pool, store, limits, rule).await;
+        Self { folder: Some(folder), ..app }
+    }
+
+    /// A server over what there is already.
+    pub(crate) async fn over(pool: Pool, store: Store, limits: Limits, rule: HostRule) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -91,7 +98,7 @@ impl App {
         // plain HTTP alone, but the client wants to know whose TLS it would use
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { base, pool, store, client, _stop: stop, _folder: folder }
+        Self { base, pool, store, folder: None, client, _stop: stop }
     }
 
     /// Sends a request and holds the answer against the document.
