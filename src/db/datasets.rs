@@ -1,8 +1,8 @@
 //! Datasets and their files.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::jobs::{JobKind, NewJob, enqueue, fail_invalid_inputs};
@@ -67,6 +67,13 @@ macro_rules! dataset_query {
 /// [`Conflict::Exists`] where two files have one path.
 pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Dataset> {
     let mut tx = pool.begin().await?;
+    let dataset = insert_in(&mut tx, tenant, new).await?;
+    tx.commit().await?;
+    Ok(dataset)
+}
+
+/// [`insert`] in the caller's transaction.
+pub async fn insert_in(conn: &mut PgConnection, tenant: Uuid, new: &NewDataset) -> Result<Dataset> {
     let id = DatasetId::new();
     sqlx::query!(
         "insert into datasets (id, tenant_id, name, size_bytes) values ($1, $2, $3, $4)",
@@ -75,9 +82,9 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Datas
         new.name,
         bigint(upload::total_bytes(&new.files)),
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
-    blobs::insert_all(&mut tx, &new.files).await?;
+    blobs::insert_all(conn, &new.files).await?;
     let columns = upload::Columns::of(&new.files);
     sqlx::query!(
         "insert into dataset_files (dataset_id, path, sha256, size_bytes)
@@ -88,13 +95,11 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewDataset) -> Result<Datas
         &columns.sha256s,
         &columns.sizes_bytes,
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
     let job = NewJob { kind: JobKind::Validate, dataset_id: Some(id), ..NewJob::default() };
-    enqueue(&mut tx, tenant, &job).await?;
-    let dataset = dataset_query!("where id = $1", id.0).fetch_one(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(dataset)
+    enqueue(conn, tenant, &job).await?;
+    Ok(dataset_query!("where id = $1", id.0).fetch_one(conn).await?)
 }
 
 /// A dataset that is there and not deleted.
@@ -115,13 +120,13 @@ pub async fn list(pool: &Pool, tenant: Uuid, filter: &ListFilter) -> Result<Vec<
 }
 
 /// A dataset's files by path. None for a deleted dataset.
-pub async fn files(pool: &Pool, id: DatasetId) -> Result<Vec<FileRow>> {
+pub async fn files(executor: impl PgExecutor<'_>, id: DatasetId) -> Result<Vec<FileRow>> {
     let query = sqlx::query!(
         r#"select path, encode(sha256, 'hex') as "sha256!", size_bytes from dataset_files where dataset_id = $1 order by path"#,
         id.0
     )
     .map(|row| FileRow { path: row.path, sha256: row.sha256, size_bytes: unsigned(row.size_bytes) });
-    Ok(query.fetch_all(pool).await?)
+    Ok(query.fetch_all(executor).await?)
 }
 
 /// Makes a validating dataset ready; false if it was not validating. Jobs that waited for it become claimable.

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod blobs;
 pub mod datasets;
 mod error;
+pub mod idempotency;
 pub mod jobs;
 mod listen;
 pub mod models;
@@ -30,6 +31,9 @@ pub use upload::{FileRow, ListFilter, NewFile, UploadState};
 
 /// A pool of connections to Postgres.
 pub type Pool = sqlx::PgPool;
+
+/// Work that becomes visible at once, or not at all where it is dropped.
+pub type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
 
 /// The tenant that exists from the start.
 pub const DEFAULT_TENANT: Uuid = Uuid::from_u128(1);

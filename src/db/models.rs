@@ -1,8 +1,8 @@
 //! Models and their files.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::jobs::{JobKind, NewJob, enqueue, fail_invalid_inputs};
@@ -72,6 +72,13 @@ macro_rules! model_query {
 /// [`Conflict::Exists`] where two files have one path.
 pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewModel) -> Result<Model> {
     let mut tx = pool.begin().await?;
+    let model = insert_in(&mut tx, tenant, new).await?;
+    tx.commit().await?;
+    Ok(model)
+}
+
+/// [`insert`] in the caller's transaction.
+pub async fn insert_in(conn: &mut PgConnection, tenant: Uuid, new: &NewModel) -> Result<Model> {
     let id = ModelId::new();
     sqlx::query!(
         "insert into models (id, tenant_id, name, size_bytes, source_job_id) values ($1, $2, $3, $4, $5)",
@@ -81,9 +88,9 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewModel) -> Result<Model> 
         bigint(upload::total_bytes(&new.files)),
         new.source_job_id.map(|job| job.0),
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
-    blobs::insert_all(&mut tx, &new.files).await?;
+    blobs::insert_all(conn, &new.files).await?;
     let columns = upload::Columns::of(&new.files);
     sqlx::query!(
         "insert into model_files (model_id, path, sha256, size_bytes)
@@ -94,13 +101,11 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewModel) -> Result<Model> 
         &columns.sha256s,
         &columns.sizes_bytes,
     )
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
     let job = NewJob { kind: JobKind::Validate, model_id: Some(id), ..NewJob::default() };
-    enqueue(&mut tx, tenant, &job).await?;
-    let model = model_query!("where id = $1", id.0).fetch_one(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(model)
+    enqueue(conn, tenant, &job).await?;
+    Ok(model_query!("where id = $1", id.0).fetch_one(conn).await?)
 }
 
 /// A model that is there and not deleted.
@@ -121,13 +126,13 @@ pub async fn list(pool: &Pool, tenant: Uuid, filter: &ListFilter) -> Result<Vec<
 }
 
 /// A model's files by path. None for a deleted model.
-pub async fn files(pool: &Pool, id: ModelId) -> Result<Vec<FileRow>> {
+pub async fn files(executor: impl PgExecutor<'_>, id: ModelId) -> Result<Vec<FileRow>> {
     let query = sqlx::query!(
         r#"select path, encode(sha256, 'hex') as "sha256!", size_bytes from model_files where model_id = $1 order by path"#,
         id.0
     )
     .map(|row| FileRow { path: row.path, sha256: row.sha256, size_bytes: unsigned(row.size_bytes) });
-    Ok(query.fetch_all(pool).await?)
+    Ok(query.fetch_all(executor).await?)
 }
 
 /// Makes a validating model ready; false if it was not validating. Jobs that waited for it become claimable.

@@ -29,6 +29,7 @@ codes! {
     JSON_INVALID = "json_invalid", BAD_REQUEST, "the body is no JSON";
     QUERY_INVALID = "query_invalid", BAD_REQUEST, "a query parameter is unknown or has a value that is not allowed";
     CURSOR_INVALID = "cursor_invalid", BAD_REQUEST, "the cursor did not come from us";
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", BAD_REQUEST, "the Idempotency-Key is not one that is taken";
     MULTIPART_INVALID = "multipart_invalid", BAD_REQUEST, "the body is no multipart/form-data";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
@@ -40,12 +41,14 @@ codes! {
     JOB_LIVE = "job_live", CONFLICT, "the job has not ended yet";
     NOT_RETRYABLE = "not_retryable", CONFLICT, "a job of this kind is made by the server alone";
     IN_USE = "in_use", CONFLICT, "a job that has not ended needs it";
+    IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use", CONFLICT, "a request with this Idempotency-Key is being carried out";
     NOT_READY = "not_ready", CONFLICT, "the model or dataset is still validating";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "the body is over the limit";
     TOO_MANY_FILES = "too_many_files", PAYLOAD_TOO_LARGE, "the upload has too many files";
     MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported", UNSUPPORTED_MEDIA_TYPE, "the body has another media type";
     CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported", UNSUPPORTED_MEDIA_TYPE, "bodies are taken uncompressed";
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", RANGE_NOT_SATISFIABLE, "the range is not in the file";
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "the Idempotency-Key was used for another request";
     FILENAME_MISSING = "filename_missing", UNPROCESSABLE_ENTITY, "a part of the upload has no filename";
     PATH_INVALID = "path_invalid", UNPROCESSABLE_ENTITY, "a file's path is not allowed";
     PATH_DUPLICATE = "path_duplicate", UNPROCESSABLE_ENTITY, "two files have one path";

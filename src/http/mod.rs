@@ -15,6 +15,7 @@ mod extract;
 mod fields;
 mod frontier;
 mod host;
+mod idempotency;
 mod jobs;
 mod layers;
 mod models;

@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::header::LOCATION;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 
 use super::error::{Detail, Error, Result};
 use super::extract::{Id, Params};
+use super::idempotency::{Answer, Once};
 use super::page::{List, Page};
 use super::upload::{self, Purpose};
 use super::{State as App, prefer, wait};
@@ -129,8 +130,8 @@ impl Shown {
         }
     }
 
-    async fn with_files(mut self, app: &App) -> Result<Self> {
-        let rows = db::models::files(&app.pool, self.id).await?;
+    async fn with_files(mut self, executor: impl PgExecutor<'_>) -> Result<Self> {
+        let rows = db::models::files(executor, self.id).await?;
         self.files = Some(rows.into_iter().map(File::from).collect());
         Ok(self)
     }
@@ -139,12 +140,18 @@ impl Shown {
 /// `POST /v1/models/files`
 pub(super) async fn upload(State(app): State<App>, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let headers = request.headers().clone();
     let form = upload::receive(&app, request, Purpose::Model).await?;
+    let once = Once::of(&headers, &uri, &form.identity())?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
-    let model = db::models::insert(&app.pool, app.tenant, &new).await?;
+    let mut work = once.begin(&app).await?;
+    let model = db::models::insert_in(work.conn(), app.tenant, &new).await?;
     let location = format!("/v1/models/{}", model.id);
-    let shown = Shown::of(model).with_files(&app).await?;
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
+    let shown = Shown::of(model).with_files(work.conn()).await?;
+    work.finish(Answer::created(&location, &shown)?).await
 }
 
 /// `GET /v1/models`
@@ -164,7 +171,7 @@ pub(super) async fn find(
     Params::of(&uri, &[])?;
     let wait = prefer::wait(&headers);
     let model = settled(&app, id, wait).await?;
-    let shown = Shown::of(model).with_files(&app).await?;
+    let shown = Shown::of(model).with_files(&app.pool).await?;
     Ok((prefer::applied(wait), Json(shown)).into_response())
 }
 

@@ -1,8 +1,8 @@
-//! Collects blobs that no row names any more, and jobs whose retention ended.
+//! Collects blobs that no row names any more, jobs whose retention ended, and idempotency keys that expired.
 
 use super::Context;
 use super::ending::chain;
-use crate::db::{self, blobs, jobs};
+use crate::db::{self, blobs, idempotency, jobs};
 use crate::store::{self, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
@@ -34,7 +34,10 @@ pub(super) async fn all(context: &Context) {
             None => Ok(0),
         }
     };
-    for (what, done) in [("jobs", expired.await), ("blobs", dead_blobs(context).await)] {
+    let keys = async { Ok(idempotency::forget_expired(&context.pool).await?) };
+    for (what, done) in
+        [("jobs", expired.await), ("blobs", dead_blobs(context).await), ("idempotency keys", keys.await)]
+    {
         match done {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, what, "collected"),

@@ -16,6 +16,7 @@ mod frontier;
 mod golden;
 mod hostile;
 mod http_rules;
+mod idempotency;
 mod job_details;
 mod jobs;
 mod models;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::plan::{self, Inputs};
@@ -14,6 +14,7 @@ use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, OptionalJson, Params};
 use crate::http::fields::Fields;
+use crate::http::idempotency::Once;
 use crate::http::{State as App, code};
 use crate::id::JobId;
 
@@ -22,9 +23,14 @@ pub(crate) async fn retry(
     State(app): State<App>,
     Id(id): Id<JobId>,
     uri: Uri,
+    headers: HeaderMap,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let deadline_seconds = body.as_ref().map(deadline).transpose()?.flatten();
     let old = get(&app, id).await?;
     check(&old)?;
@@ -39,7 +45,7 @@ pub(crate) async fn retry(
         formats: old.formats,
         ..submit::new_job(request, &inputs, written, plan)
     };
-    submit::queue(&app, &new).await
+    submit::queue(&app, once, &new).await
 }
 
 /// The one setting that a retry may change: a job that expired needs more time.
