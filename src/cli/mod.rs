@@ -2,6 +2,7 @@
 
 mod backup;
 mod compress;
+mod descriptors;
 mod evaluate;
 mod exit;
 mod inspect;

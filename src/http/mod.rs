@@ -60,7 +60,9 @@ pub struct Limits {
     pub upload_files: usize,
     /// How long a request may take that moves no files.
     pub request: Duration,
-    /// How long a client may pause in an upload, or between two requests on one connection.
+    /// How long a request's head may take to arrive: also the time that a connection may be idle.
+    pub head: Duration,
+    /// How long a client may pause in an upload, or take nothing of an answer.
     pub stall: Duration,
     /// Open connections.
     pub connections: usize,
@@ -73,8 +75,9 @@ impl Default for Limits {
             upload_bytes: 64 << 30,
             upload_files: 256,
             request: Duration::from_secs(30),
+            head: Duration::from_secs(10),
             stall: Duration::from_secs(30),
-            connections: 1024,
+            connections: 2048,
         }
     }
 }

@@ -8,8 +8,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
-    State as App, artifacts, capabilities, compare, connection, datasets, frontier, jobs, models, operations, recipes,
-    tensors, usage, workers,
+    State as App, artifacts, capabilities, compare, datasets, frontier, jobs, models, operations, recipes, tensors,
+    usage, workers,
 };
 
 /// An operation.
@@ -86,6 +86,5 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(rule, layers::check_host))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::finish))
-        .layer(from_fn(connection::mark_busy))
         .with_state(app)
 }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{Busy, Limited};
+use super::connection::Door;
 use super::{State as App, router};
 use crate::db;
 
@@ -20,33 +20,29 @@ const DRAIN: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 ///
-/// When the socket fails.
+/// None: a connection that fails is that connection's matter.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let (limits, stopping) = (app.limits, app.stopping.clone());
     let _hints = AbortOnDropHandle::new(tokio::spawn(forward_hints(app.clone())));
-    let limited = Limited::new(listener, app.limits.connections, app.limits.stall);
-    let stopping = app.stopping.clone();
-    let signal = stopping.clone();
-    let server = axum::serve(limited, router(app).into_make_service_with_connect_info::<Busy>())
-        .with_graceful_shutdown(async move {
-            shutdown.await;
-            // waits end at once, so that they do not hold the server up
-            signal.cancel();
-        });
-    let overdue = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
+    let door = Door::new(&limits, router(app));
     tokio::select! {
-        ended = server => ended,
-        () = overdue => {
-            tracing::warn!("requests were cut off: they ran on for {} s after the server was told to stop", DRAIN.as_secs());
-            Ok(())
-        }
+        () = shutdown => {}
+        never = door.open(&listener) => match never {},
     }
+    drop(listener);
+    // waits end at once, so that they do not hold the server up
+    stopping.cancel();
+    if !door.close(DRAIN).await {
+        tracing::warn!(
+            "requests were cut off: they ran on for {} s after the server was told to stop",
+            DRAIN.as_secs()
+        );
+    }
+    Ok(())
 }
 
 /// Tells those who wait which jobs changed.

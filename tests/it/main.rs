@@ -6,6 +6,7 @@ mod artifacts;
 mod backup;
 mod compare;
 mod conformance;
+mod connection;
 mod contract;
 mod crash;
 mod datasets;
