@@ -29,6 +29,7 @@ codes! {
     JSON_INVALID = "json_invalid", BAD_REQUEST, "the body is no JSON";
     QUERY_INVALID = "query_invalid", BAD_REQUEST, "a query parameter is unknown or has a value that is not allowed";
     CURSOR_INVALID = "cursor_invalid", BAD_REQUEST, "the cursor did not come from us";
+    EVENT_ID_INVALID = "event_id_invalid", BAD_REQUEST, "Last-Event-ID is no number of an event";
     IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", BAD_REQUEST, "the Idempotency-Key is not one that is taken";
     MULTIPART_INVALID = "multipart_invalid", BAD_REQUEST, "the body is no multipart/form-data";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
@@ -53,6 +54,7 @@ codes! {
     PATH_INVALID = "path_invalid", UNPROCESSABLE_ENTITY, "a file's path is not allowed";
     PATH_DUPLICATE = "path_duplicate", UNPROCESSABLE_ENTITY, "two files have one path";
     NAME_RESERVED = "name_reserved", UNPROCESSABLE_ENTITY, "the name is a preset's";
+    TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "as many event streams are open as are allowed";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "something that we need does not answer";
 }
 

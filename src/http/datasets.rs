@@ -128,5 +128,9 @@ async fn settled(app: &App, id: DatasetId, wait: Option<Duration>) -> Result<Dat
         let dataset = db::datasets::find(&app.pool, app.tenant, id).await?;
         dataset.ok_or_else(|| Error::not_found(format_args!("dataset {id}")))
     };
-    wait::until(app, None, wait, read, |dataset| dataset.state != UploadState::Validating).await
+    let watched = match wait {
+        Some(_) => db::jobs::validation_of_dataset(&app.pool, id).await?,
+        None => None,
+    };
+    wait::until(app, watched.map(|job| job.0), wait, read, |dataset| dataset.state != UploadState::Validating).await
 }

@@ -31,11 +31,13 @@ mod tensors;
 mod upload;
 mod usage;
 mod wait;
+mod watch;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -48,6 +50,9 @@ pub use serve::serve;
 
 use crate::db;
 use crate::store::Store;
+
+/// Listeners that may read a log by themselves at once: the rest of the connections is for requests.
+const CATCHING_UP: usize = 4;
 
 /// What the server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Open connections.
     pub connections: usize,
+    /// Open event streams.
+    pub streams: usize,
 }
 
 impl Default for Limits {
@@ -78,6 +85,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             connections: 2048,
+            streams: 1024,
         }
     }
 }
@@ -95,8 +103,12 @@ pub struct State {
     pub host_rule: HostRule,
     /// Whose rows are seen.
     pub tenant: Uuid,
-    /// Ids of jobs that changed: hints for those who wait.
-    changes: broadcast::Sender<Uuid>,
+    /// Jobs that someone waits for.
+    watch: watch::Watch,
+    /// A permit for each event stream that may be opened.
+    streams: Arc<Semaphore>,
+    /// A permit for each listener that may read the log by itself.
+    catching_up: Arc<Semaphore>,
     /// Ends waits when the server stops.
     stopping: CancellationToken,
 }
@@ -104,10 +116,17 @@ pub struct State {
 impl State {
     /// The state of a server.
     pub fn new(pool: db::Pool, store: Store, limits: Limits, host_rule: HostRule) -> Self {
-        // hints that a slow listener misses make it look for itself
-        let (changes, _) = broadcast::channel(256);
-        let stopping = CancellationToken::new();
-        Self { pool, store, limits, host_rule, tenant: db::DEFAULT_TENANT, changes, stopping }
+        Self {
+            pool,
+            store,
+            limits,
+            host_rule,
+            tenant: db::DEFAULT_TENANT,
+            watch: watch::Watch::default(),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
+            stopping: CancellationToken::new(),
+        }
     }
 }
 

@@ -190,7 +190,11 @@ async fn settled(app: &App, id: ModelId, wait: Option<Duration>) -> Result<Model
         let model = db::models::find(&app.pool, app.tenant, id).await?;
         model.ok_or_else(|| Error::not_found(format_args!("model {id}")))
     };
-    wait::until(app, None, wait, read, |model| model.state != UploadState::Validating).await
+    let watched = match wait {
+        Some(_) => db::jobs::validation_of_model(&app.pool, id).await?,
+        None => None,
+    };
+    wait::until(app, watched.map(|job| job.0), wait, read, |model| model.state != UploadState::Validating).await
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ routes! {
     post "/v1/jobs/{job_id}/cancel"         "cancelJob"           Quick  jobs::cancel;
     post "/v1/jobs/{job_id}/retry"          "retryJob"            Quick  jobs::retry;
     get  "/v1/jobs/{job_id}/events"         "listJobEvents"       Quick  jobs::events;
+    get  "/v1/jobs/{job_id}/events/stream"  "streamJobEvents"     Stream jobs::stream;
     get  "/v1/jobs/{job_id}/report"         "getJobReport"        Quick  jobs::report;
     get  "/v1/jobs/{job_id}/report.html"    "getJobReportPage"    Quick  jobs::report_page;
     get  "/v1/jobs/{job_id}/artifacts"      "listJobArtifacts"    Quick  jobs::artifacts;

@@ -29,6 +29,7 @@ mod retention;
 mod retry;
 mod sandbox;
 mod store;
+mod stream;
 mod support;
 mod tar;
 mod tensors;
