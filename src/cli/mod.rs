@@ -3,6 +3,7 @@
 mod backup;
 mod compress;
 mod database;
+mod descriptors;
 mod evaluate;
 mod exit;
 mod inspect;

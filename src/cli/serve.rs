@@ -1,13 +1,15 @@
 //! `pare serve`: HTTP interface, dashboard and workers in one process.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
+use super::descriptors;
 use super::state::{State, prepare_tls};
 use super::stop;
 use super::work::{config, own_program, release_own, run_workers, sandbox, sweep, worker_connections};
@@ -20,6 +22,9 @@ use crate::postgres::{Cluster, ClusterConfig};
 use crate::store::Store;
 use crate::worker::Sandbox;
 
+/// Connections that wait to be let in. Hundreds come at once when a stream that hundreds listen to ends, and one that
+/// finds no room tries again only after a second.
+const BACKLOG: u32 = 4096;
 /// Connections for requests.
 const HTTP_CONNECTIONS: u32 = 16;
 
@@ -93,14 +98,15 @@ impl Serve {
         sweep(&store).await;
         // Heartbeats must get through whatever the requests do.
         let worker_pool = db::connect(url, worker_connections(allowance)).await?;
-        let listener = TcpListener::bind(self.http.listen.0)
-            .await
-            .with_context(|| format!("{} can't be listened on", self.http.listen))?;
+        let listener =
+            bind(self.http.listen.0).with_context(|| format!("{} can't be listened on", self.http.listen))?;
         let mut out = std::io::stdout();
         writeln!(out, "listening on http://{}", listener.local_addr()?).and_then(|()| out.flush())?;
 
         let config = config(state, allowance, sandbox, reserve_bytes, self.retention.retention_days)?;
-        let app = http::State::new(pool.clone(), store.clone(), self.limits(), host_rule);
+        let limits = self.limits();
+        descriptors::raise(limits.connections);
+        let app = http::State::new(pool.clone(), store.clone(), limits, host_rule);
         // Whichever fails ends the other.
         let ended = shutdown.clone();
         let requests = async {
@@ -144,6 +150,15 @@ impl Serve {
             ..limits
         }
     }
+}
+
+/// Listens on an address.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // a server that starts again gets its port back at once
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn close(pools: &[Pool]) {

@@ -84,9 +84,7 @@ impl Work {
         tracing::info!(address = %listener.local_addr()?, "showing metrics");
         let shown = http::serve_worker(listener, pool.clone(), METRICS_STALL);
         Ok(Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            if let Err(error) = shown.await {
-                tracing::error!(%error, "metrics are not shown any more");
-            }
+            shown.await;
         }))))
     }
 }

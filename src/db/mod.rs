@@ -9,6 +9,7 @@ pub mod backup;
 pub mod blobs;
 pub mod datasets;
 mod error;
+pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 mod listen;
@@ -21,6 +22,7 @@ pub mod workers;
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
@@ -32,6 +34,9 @@ pub use upload::{FileRow, ListFilter, NewFile, UploadState};
 /// A pool of connections to Postgres.
 pub type Pool = sqlx::PgPool;
 
+/// Work that becomes visible at once, or not at all where it is dropped.
+pub type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
+
 /// The tenant that exists from the start.
 pub const DEFAULT_TENANT: Uuid = Uuid::from_u128(1);
 
@@ -39,7 +44,10 @@ pub const DEFAULT_TENANT: Uuid = Uuid::from_u128(1);
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a request waits for a free connection before it is told that the database is unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that nobody used for so long is asked whether it lives before it is used: the server may have gone away.
+/// One that was used just now is not, for that would be a round trip more for every request.
+const UNPROVEN: Duration = Duration::from_secs(1);
 
 /// Opens a pool of at most `max_connections` and makes one connection, so that a wrong address shows at once.
 ///
@@ -47,7 +55,19 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// [`Error::Unavailable`] where the database can't be reached.
 pub async fn connect(url: &str, max_connections: u32) -> Result<Pool> {
-    Ok(PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).connect(url).await?)
+    let options = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= UNPROVEN {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        });
+    Ok(options.connect(url).await?)
 }
 
 /// Brings the schema up to what this program knows. Servers that start together wait for one another.

@@ -1,8 +1,8 @@
 //! Models and their files.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::jobs::{JobKind, NewJob, enqueue, fail_invalid_inputs};
@@ -126,13 +126,13 @@ pub async fn list(pool: &Pool, tenant: Uuid, filter: &ListFilter) -> Result<Vec<
 }
 
 /// A model's files by path. None for a deleted model.
-pub async fn files(pool: &Pool, id: ModelId) -> Result<Vec<FileRow>> {
+pub async fn files(executor: impl PgExecutor<'_>, id: ModelId) -> Result<Vec<FileRow>> {
     let query = sqlx::query!(
         r#"select path, encode(sha256, 'hex') as "sha256!", size_bytes from model_files where model_id = $1 order by path"#,
         id.0
     )
     .map(|row| FileRow { path: row.path, sha256: row.sha256, size_bytes: unsigned(row.size_bytes) });
-    Ok(query.fetch_all(pool).await?)
+    Ok(query.fetch_all(executor).await?)
 }
 
 /// Makes a validating model ready; false if it was not validating. Jobs that waited for it become claimable.

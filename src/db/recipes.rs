@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{ListFilter, Pool, Result, as_written};
@@ -25,11 +26,18 @@ pub struct StoredRecipe {
 /// Stores a recipe as the next version of its name.
 pub async fn insert(pool: &Pool, tenant: Uuid, name: &str, recipe: &Value) -> Result<StoredRecipe> {
     let mut tx = pool.begin().await?;
+    let stored = insert_in(&mut tx, tenant, name, recipe).await?;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+/// [`insert`] in the caller's transaction.
+pub async fn insert_in(conn: &mut PgConnection, tenant: Uuid, name: &str, recipe: &Value) -> Result<StoredRecipe> {
     // Two writers of one name take turns, so that both get a version.
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", format!("recipe {tenant} {name}"))
-        .execute(&mut *tx)
+        .execute(&mut *conn)
         .await?;
-    let stored = sqlx::query!(
+    let query = sqlx::query!(
         r#"insert into recipes (id, tenant_id, name, version, recipe)
         select $1, $2, $3, 1 + coalesce(max(version), 0), $4::text::json from recipes where tenant_id = $2 and name = $3
         returning id as "id: RecipeId", name, version, recipe, created_at"#,
@@ -38,11 +46,8 @@ pub async fn insert(pool: &Pool, tenant: Uuid, name: &str, recipe: &Value) -> Re
         name,
         as_written(recipe),
     )
-    .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at))
-    .fetch_one(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(stored)
+    .map(|row| stored(row.id, row.name, row.version, row.recipe, row.created_at));
+    Ok(query.fetch_one(conn).await?)
 }
 
 /// The latest version of a name.

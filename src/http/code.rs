@@ -29,6 +29,8 @@ codes! {
     JSON_INVALID = "json_invalid", BAD_REQUEST, "the body is no JSON";
     QUERY_INVALID = "query_invalid", BAD_REQUEST, "a query parameter is unknown or has a value that is not allowed";
     CURSOR_INVALID = "cursor_invalid", BAD_REQUEST, "the cursor did not come from us";
+    EVENT_ID_INVALID = "event_id_invalid", BAD_REQUEST, "Last-Event-ID is no number of an event";
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", BAD_REQUEST, "the Idempotency-Key is not one that is taken";
     MULTIPART_INVALID = "multipart_invalid", BAD_REQUEST, "the body is no multipart/form-data";
     KEY_MISSING = "key_missing", UNAUTHORIZED, "the server asks for a key";
     KEY_INVALID = "key_invalid", UNAUTHORIZED, "the key is unknown, expired or revoked";
@@ -45,6 +47,7 @@ codes! {
     JOB_LIVE = "job_live", CONFLICT, "the job has not ended yet";
     NOT_RETRYABLE = "not_retryable", CONFLICT, "a job of this kind is made by the server alone";
     IN_USE = "in_use", CONFLICT, "a job that has not ended needs it";
+    IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use", CONFLICT, "a request with this Idempotency-Key is being carried out";
     NOT_READY = "not_ready", CONFLICT, "the model or dataset is still validating";
     JOB_NOT_SUCCEEDED = "job_not_succeeded", CONFLICT, "the job has no result";
     UPLOAD_CLOSED = "upload_closed", CONFLICT, "the upload takes no parts any more";
@@ -58,6 +61,7 @@ codes! {
     MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported", UNSUPPORTED_MEDIA_TYPE, "the body has another media type";
     CONTENT_ENCODING_UNSUPPORTED = "content_encoding_unsupported", UNSUPPORTED_MEDIA_TYPE, "bodies are taken uncompressed";
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", RANGE_NOT_SATISFIABLE, "the range is not in the file";
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "the Idempotency-Key was used for another request";
     FILENAME_MISSING = "filename_missing", UNPROCESSABLE_ENTITY, "a part of the upload has no filename";
     PATH_INVALID = "path_invalid", UNPROCESSABLE_ENTITY, "a file's path is not allowed";
     PATH_DUPLICATE = "path_duplicate", UNPROCESSABLE_ENTITY, "two files have one path";
@@ -67,6 +71,7 @@ codes! {
     NAME_RESERVED = "name_reserved", UNPROCESSABLE_ENTITY, "the name is a preset's";
     RATE_LIMITED = "rate_limited", TOO_MANY_REQUESTS, "more requests than the server takes from one key";
     TOO_MANY_UPLOADS = "too_many_uploads", TOO_MANY_REQUESTS, "too many uploads are on their way";
+    TOO_MANY_STREAMS = "too_many_streams", SERVICE_UNAVAILABLE, "as many event streams are open as are allowed";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "something that we need does not answer";
 }
 

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::header::LOCATION;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 
 use super::error::{Detail, Error, Result};
 use super::extract::{Id, JsonBody, Params};
+use super::idempotency::{Answer, Once, Work};
 use super::models::File;
 use super::page::{List, Page};
 use super::sources::Wanted;
@@ -68,8 +69,8 @@ impl Shown {
         }
     }
 
-    async fn with_files(mut self, app: &App) -> Result<Self> {
-        let rows = db::datasets::files(&app.pool, self.id).await?;
+    async fn with_files(mut self, executor: impl PgExecutor<'_>) -> Result<Self> {
+        let rows = db::datasets::files(executor, self.id).await?;
         self.files = Some(rows.into_iter().map(File::from).collect());
         Ok(self)
     }
@@ -78,28 +79,37 @@ impl Shown {
 /// `POST /v1/datasets/files`
 pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let headers = request.headers().clone();
     let form = upload::receive(&app, request, Purpose::Dataset).await?;
+    let once = Once::of(&headers, &uri, &form.identity())?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let new = NewDataset { name: form.name, files: form.files };
-    let dataset = db::datasets::insert(&app.pool, app.tenant, &new).await?;
-    created(&app, dataset).await
+    let mut work = once.begin(&app).await?;
+    let dataset = db::datasets::insert_in(work.conn(), app.tenant, &new).await?;
+    created(work, dataset).await
 }
 
 /// `POST /v1/datasets`
-pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(super) async fn create(app: App, uri: Uri, headers: HeaderMap, JsonBody(body): JsonBody) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let wanted = Wanted::read(&app, &body, Purpose::Dataset).await?;
-    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
-    let files = wanted.hold(&app, &mut tx).await?;
+    let mut work = once.begin(&app).await?;
+    let files = wanted.hold(&app, work.conn()).await?;
     let new = NewDataset { name: wanted.name, files };
-    let dataset = db::datasets::insert_in(&mut tx, app.tenant, &new).await?;
-    tx.commit().await.map_err(db::Error::from)?;
-    created(&app, dataset).await
+    let dataset = db::datasets::insert_in(work.conn(), app.tenant, &new).await?;
+    created(work, dataset).await
 }
 
-async fn created(app: &App, dataset: Dataset) -> Result<Response> {
+async fn created(mut work: Work, dataset: Dataset) -> Result<Response> {
     let location = format!("/v1/datasets/{}", dataset.id);
-    let shown = Shown::of(dataset).with_files(app).await?;
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
+    let shown = Shown::of(dataset).with_files(work.conn()).await?;
+    work.finish(Answer::created(&location, &shown)?).await
 }
 
 /// `GET /v1/datasets`
@@ -114,7 +124,7 @@ pub(super) async fn find(app: App, Id(id): Id<DatasetId>, uri: Uri, headers: Hea
     Params::of(&uri, &[])?;
     let wait = prefer::wait(&headers);
     let dataset = settled(&app, id, wait).await?;
-    let shown = Shown::of(dataset).with_files(&app).await?;
+    let shown = Shown::of(dataset).with_files(&app.pool).await?;
     Ok((prefer::applied(wait), Json(shown)).into_response())
 }
 
@@ -133,5 +143,9 @@ async fn settled(app: &App, id: DatasetId, wait: Option<Duration>) -> Result<Dat
         let dataset = db::datasets::find(&app.pool, app.tenant, id).await?;
         dataset.ok_or_else(|| Error::not_found(format_args!("dataset {id}")))
     };
-    wait::until(app, None, wait, read, |dataset| dataset.state != UploadState::Validating).await
+    let watched = match wait {
+        Some(_) => db::jobs::validation_of_dataset(&app.pool, id).await?,
+        None => None,
+    };
+    wait::until(app, watched.map(|job| job.0), wait, read, |dataset| dataset.state != UploadState::Validating).await
 }

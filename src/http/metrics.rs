@@ -1,5 +1,6 @@
 //! What Prometheus reads: the process's counters, and what the database says of jobs and workers.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -12,8 +13,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::State as Server;
-use super::connection::{Busy, Limited};
+use super::connection::Door;
+use super::{Limits, State as Server};
 use crate::db::{self, Pool, jobs, workers};
 use crate::telemetry::metrics as process;
 
@@ -111,15 +112,13 @@ fn set(service: &Service) {
 
 /// Shows a worker process's counters at `/metrics`, and that it lives at `/healthz`, until dropped.
 ///
-/// # Errors
-///
-/// When the socket fails.
-pub async fn serve_worker(listener: TcpListener, pool: Pool, stall: Duration) -> std::io::Result<()> {
+/// Never returns.
+pub async fn serve_worker(listener: TcpListener, pool: Pool, stall: Duration) -> Infallible {
     let _upkeep = keep_up();
     let show = move || std::future::ready(text(format!("{}{}", process::render(), gauges(&pool, &Asked::Nothing))));
     let router = Router::new().route("/metrics", get(show)).route("/healthz", get(|| async { "ok\n" }));
-    let limited = Limited::new(listener, WORKER_CONNECTIONS, stall);
-    axum::serve(limited, router.into_make_service_with_connect_info::<Busy>()).await
+    let limits = Limits { connections: WORKER_CONNECTIONS, stall, ..Limits::default() };
+    match Door::new(&limits, router).open(&listener).await {}
 }
 
 /// Keeps what is gathered from growing while nobody looks.

@@ -17,6 +17,7 @@ mod extract;
 mod fields;
 mod frontier;
 mod host;
+mod idempotency;
 mod jobs;
 mod layers;
 mod metrics;
@@ -38,13 +39,14 @@ mod upload;
 mod uploads;
 mod usage;
 mod wait;
+mod watch;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use auth::{App, Known, Limiter};
 pub use code::{CODES, Code};
@@ -57,6 +59,9 @@ pub use serve::serve;
 
 use crate::db;
 use crate::store::Store;
+
+/// Listeners that may read a log by themselves at once: the rest of the connections is for requests.
+const CATCHING_UP: usize = 4;
 
 /// What the server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +82,9 @@ pub struct Limits {
     pub upload_lifetime: Duration,
     /// How long a request may take that moves no files.
     pub request: Duration,
-    /// How long a client may pause in an upload, or between two requests on one connection.
+    /// How long a request's head may take to arrive: also the time that a connection may be idle.
+    pub head: Duration,
+    /// How long a client may pause in an upload, or take nothing of an answer.
     pub stall: Duration,
     /// How long the server still answers after it was told to stop, and says in `/readyz` that it is going.
     pub linger: Duration,
@@ -87,6 +94,8 @@ pub struct Limits {
     pub rate_per_minute: u32,
     /// Whether those without a key, where none is asked for, may together make no more either.
     pub is_rate_for_all: bool,
+    /// Open event streams.
+    pub streams: usize,
 }
 
 impl Default for Limits {
@@ -100,11 +109,13 @@ impl Default for Limits {
             part_time: Duration::from_secs(600),
             upload_lifetime: Duration::from_hours(7 * 24),
             request: Duration::from_secs(30),
+            head: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             linger: Duration::from_secs(1),
-            connections: 1024,
+            connections: 2048,
             rate_per_minute: 6000,
             is_rate_for_all: false,
+            streams: 1024,
         }
     }
 }
@@ -124,8 +135,12 @@ pub struct State {
     known: Known,
     /// How often each may ask.
     limiter: Limiter,
-    /// Ids of jobs that changed: hints for those who wait.
-    changes: broadcast::Sender<Uuid>,
+    /// Jobs that someone waits for.
+    watch: watch::Watch,
+    /// A permit for each event stream that may be opened.
+    streams: Arc<Semaphore>,
+    /// A permit for each listener that may read the log by itself.
+    catching_up: Arc<Semaphore>,
     /// The server was told to stop, and still answers.
     draining: CancellationToken,
     /// Ends waits when the server stops.
@@ -135,9 +150,6 @@ pub struct State {
 impl State {
     /// The state of a server.
     pub fn new(pool: db::Pool, store: Store, limits: Limits, host_rule: HostRule) -> Self {
-        // hints that a slow listener misses make it look for itself
-        let (changes, _) = broadcast::channel(256);
-        let stopping = CancellationToken::new();
         // before the first request is counted
         crate::telemetry::metrics::start();
         let limiter = Limiter::new(limits.rate_per_minute, limits.is_rate_for_all);
@@ -148,9 +160,11 @@ impl State {
             host_rule,
             known: Known::default(),
             limiter,
-            changes,
+            watch: watch::Watch::default(),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
             draining: CancellationToken::new(),
-            stopping,
+            stopping: CancellationToken::new(),
         }
     }
 }

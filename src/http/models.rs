@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::header::LOCATION;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 
 use super::error::{Detail, Error, Result};
 use super::extract::{Id, JsonBody, Params};
+use super::idempotency::{Answer, Once, Work};
 use super::page::{List, Page};
 use super::sources::Wanted;
 use super::upload::{self, Purpose};
@@ -130,8 +131,8 @@ impl Shown {
         }
     }
 
-    async fn with_files(mut self, app: &App) -> Result<Self> {
-        let rows = db::models::files(&app.pool, self.id).await?;
+    async fn with_files(mut self, executor: impl PgExecutor<'_>) -> Result<Self> {
+        let rows = db::models::files(executor, self.id).await?;
         self.files = Some(rows.into_iter().map(File::from).collect());
         Ok(self)
     }
@@ -140,28 +141,37 @@ impl Shown {
 /// `POST /v1/models/files`
 pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let headers = request.headers().clone();
     let form = upload::receive(&app, request, Purpose::Model).await?;
+    let once = Once::of(&headers, &uri, &form.identity())?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
-    let model = db::models::insert(&app.pool, app.tenant, &new).await?;
-    created(&app, model).await
+    let mut work = once.begin(&app).await?;
+    let model = db::models::insert_in(work.conn(), app.tenant, &new).await?;
+    created(work, model).await
 }
 
 /// `POST /v1/models`
-pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(super) async fn create(app: App, uri: Uri, headers: HeaderMap, JsonBody(body): JsonBody) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let wanted = Wanted::read(&app, &body, Purpose::Model).await?;
-    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
-    let files = wanted.hold(&app, &mut tx).await?;
+    let mut work = once.begin(&app).await?;
+    let files = wanted.hold(&app, work.conn()).await?;
     let new = NewModel { source_job_id: wanted.job(), name: wanted.name, files };
-    let model = db::models::insert_in(&mut tx, app.tenant, &new).await?;
-    tx.commit().await.map_err(db::Error::from)?;
-    created(&app, model).await
+    let model = db::models::insert_in(work.conn(), app.tenant, &new).await?;
+    created(work, model).await
 }
 
-async fn created(app: &App, model: Model) -> Result<Response> {
+async fn created(mut work: Work, model: Model) -> Result<Response> {
     let location = format!("/v1/models/{}", model.id);
-    let shown = Shown::of(model).with_files(app).await?;
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
+    let shown = Shown::of(model).with_files(work.conn()).await?;
+    work.finish(Answer::created(&location, &shown)?).await
 }
 
 /// `GET /v1/models`
@@ -176,7 +186,7 @@ pub(super) async fn find(app: App, Id(id): Id<ModelId>, uri: Uri, headers: Heade
     Params::of(&uri, &[])?;
     let wait = prefer::wait(&headers);
     let model = settled(&app, id, wait).await?;
-    let shown = Shown::of(model).with_files(&app).await?;
+    let shown = Shown::of(model).with_files(&app.pool).await?;
     Ok((prefer::applied(wait), Json(shown)).into_response())
 }
 
@@ -195,7 +205,11 @@ async fn settled(app: &App, id: ModelId, wait: Option<Duration>) -> Result<Model
         let model = db::models::find(&app.pool, app.tenant, id).await?;
         model.ok_or_else(|| Error::not_found(format_args!("model {id}")))
     };
-    wait::until(app, None, wait, read, |model| model.state != UploadState::Validating).await
+    let watched = match wait {
+        Some(_) => db::jobs::validation_of_model(&app.pool, id).await?,
+        None => None,
+    };
+    wait::until(app, watched.map(|job| job.0), wait, read, |model| model.state != UploadState::Validating).await
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Recipes: presets, which are built in, and stored ones, which are never changed, only followed by a next version.
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
-use http::header::LOCATION;
-use http::{StatusCode, Uri};
+use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -12,6 +11,7 @@ use uuid::Uuid;
 use super::error::{Detail, Error, Result};
 use super::extract::{JsonBody, Name, Params};
 use super::fields::Fields;
+use super::idempotency::{Answer, Once};
 use super::page::{List, Page};
 use super::{App, code, nulls};
 use crate::db;
@@ -117,12 +117,16 @@ pub(super) async fn find(app: App, Name(name): Name, uri: Uri) -> Result<Json<Sh
 }
 
 /// `POST /v1/recipes`
-pub(super) async fn create(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(super) async fn create(app: App, uri: Uri, headers: HeaderMap, JsonBody(body): JsonBody) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let (name, recipe) = read(&body).map_err(Error::invalid)?;
-    let stored = db::recipes::insert(&app.pool, app.tenant, name, &nulls::without(recipe)).await?;
-    let location = format!("/v1/recipes/{name}");
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(Shown::of(stored))).into_response())
+    let mut work = once.begin(&app).await?;
+    let stored = db::recipes::insert_in(work.conn(), app.tenant, name, &nulls::without(recipe)).await?;
+    work.finish(Answer::created(&format!("/v1/recipes/{name}"), &Shown::of(stored))?).await
 }
 
 /// `{name, recipe}`, with every problem of either.

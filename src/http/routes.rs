@@ -8,8 +8,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
-    State as App, api_keys, artifacts, auth, capabilities, compare, connection, datasets, frontier, jobs, metrics,
-    models, operations, ready, recipes, tensors, uploads, usage, workers,
+    State as App, api_keys, artifacts, auth, capabilities, compare, datasets, frontier, jobs, metrics, models, operations,
+    ready, recipes, tensors, uploads, usage, workers,
 };
 
 /// An operation.
@@ -69,6 +69,7 @@ routes! {
     post "/v1/jobs/{job_id}/cancel"         "cancelJob"           Quick  jobs::cancel;
     post "/v1/jobs/{job_id}/retry"          "retryJob"            Quick  jobs::retry;
     get  "/v1/jobs/{job_id}/events"         "listJobEvents"       Quick  jobs::events;
+    get  "/v1/jobs/{job_id}/events/stream"  "streamJobEvents"     Stream jobs::stream;
     get  "/v1/jobs/{job_id}/report"         "getJobReport"        Quick  jobs::report;
     get  "/v1/jobs/{job_id}/report.html"    "getJobReportPage"    Quick  jobs::report_page;
     get  "/v1/jobs/{job_id}/artifacts"      "listJobArtifacts"    Quick  jobs::artifacts;
@@ -99,6 +100,5 @@ pub fn router(app: App) -> Router {
         .layer(guard)
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::finish))
-        .layer(from_fn(connection::mark_busy))
         .with_state(app)
 }

@@ -1,8 +1,9 @@
-//! Collects blobs that no row names any more, uploads whose time is up, and jobs whose retention ended.
+//! Collects blobs that no row names any more, uploads and idempotency keys whose time is up, and jobs whose retention
+//! ended.
 
 use super::Context;
 use super::ending::chain;
-use crate::db::{self, blobs, jobs, uploads};
+use crate::db::{self, blobs, idempotency, jobs, uploads};
 use crate::store::{self, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
@@ -35,7 +36,14 @@ pub(super) async fn all(context: &Context) {
         }
     };
     let uploads = dead_uploads(context).await;
-    for (what, done) in [("jobs", expired.await), ("uploads", uploads), ("blobs", dead_blobs(context).await)] {
+    let keys = async { Ok(idempotency::forget_expired(&context.pool).await?) };
+    let rounds = [
+        ("jobs", expired.await),
+        ("uploads", uploads),
+        ("blobs", dead_blobs(context).await),
+        ("idempotency keys", keys.await),
+    ];
+    for (what, done) in rounds {
         match done {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, what, "collected"),

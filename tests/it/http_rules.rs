@@ -123,7 +123,7 @@ async fn capabilities_name_methods_and_limits() {
 
 #[tokio::test]
 async fn a_connection_that_never_finishes_its_request_is_closed() {
-    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
     let app = App::with(limits, HostRule::Loopback).await;
     let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await.unwrap();

@@ -69,6 +69,10 @@ macro_rules! pick_query {
 /// The order is priority, then the tenant with fewest running jobs, then age. One claim happens at a time, so that a
 /// tenant's limit holds exactly; a worker that finds nothing never waits for another. A job whose models and datasets
 /// are not all ready is passed over, except by `validate`.
+///
+/// A claim does not wait for the disk, or claims could come no faster than one after the other reaches it. One that a
+/// crash of the database takes back leaves the job queued, and its token fits nowhere: the worker's next heartbeat
+/// finds it lost, and every later write is on the disk only after the claim is.
 pub async fn claim(pool: &Pool, worker: &Worker) -> Result<Option<Claimed>> {
     let (memory_bytes, disk_bytes) = (bigint(worker.memory_bytes), bigint(worker.disk_bytes));
     let idle = pick_query!("select id from pick", memory_bytes, disk_bytes, &worker.devices)
@@ -80,7 +84,9 @@ pub async fn claim(pool: &Pool, worker: &Worker) -> Result<Option<Claimed>> {
     }
     let mut tx = pool.begin().await?;
     // A statement of its own, so that the next one sees what was committed while this one waited.
-    sqlx::query!("select pg_advisory_xact_lock($1)", CLAIM_LOCK).execute(&mut *tx).await?;
+    sqlx::query!("select pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)", CLAIM_LOCK)
+        .fetch_one(&mut *tx)
+        .await?;
     let taken = pick_query!(
         r#", taken as (
             update jobs j set state = 'running', attempt = attempt + 1, lease_token = gen_random_uuid(), worker_id = $4,

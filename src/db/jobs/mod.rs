@@ -29,6 +29,7 @@ mod reap;
 mod retention;
 mod state;
 mod types;
+mod watch;
 
 pub use cancel::{cancel, delete};
 pub use claim::{Claimed, Worker, claim};
@@ -45,3 +46,4 @@ pub use reap::reap;
 pub use retention::delete_ended;
 pub use state::{JobKind, JobState};
 pub use types::Job;
+pub use watch::{Glance, glance, lines_between, validation_of_dataset, validation_of_model};

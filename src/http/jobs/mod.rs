@@ -1,18 +1,21 @@
 //! Jobs: submitted, watched, cancelled, retried, deleted, and what they leave.
 
 mod archive;
+pub(super) mod frames;
 mod plan;
 mod read;
 mod request;
 mod results;
 mod retry;
 mod shown;
+mod stream;
 mod submit;
 
 pub(super) use archive::archive;
 pub(super) use read::{cancel, delete, events, find, list};
 pub(super) use results::{artifacts, find_report, report, report_page};
 pub(super) use retry::retry;
+pub(super) use stream::stream;
 pub(super) use submit::submit;
 
 #[cfg(test)]

@@ -38,15 +38,16 @@ pub(crate) async fn find(app: App, Id(id): Id<JobId>, uri: Uri, headers: HeaderM
     let is_done = |job: &Job| if has_tag { !is_known(job) } else { job.state.is_terminal() };
     let wait = prefer::wait(&headers);
     let job = wait::until(&app, Some(id.0), wait, || get(&app, id), is_done).await?;
+    let (tag, is_over) = (etag(&job)?, job.state.is_terminal());
     let mut response = if is_known(&job) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let attempts = db::jobs::attempts(&app.pool, id).await?;
-        Json(Shown::from(job.clone()).with_attempts(attempts.into_iter().map(Attempt::from))).into_response()
+        Json(Shown::from(job).with_attempts(attempts.into_iter().map(Attempt::from))).into_response()
     };
-    response.headers_mut().insert(ETAG, etag(&job)?);
+    response.headers_mut().insert(ETAG, tag);
     response.headers_mut().extend(prefer::applied(wait));
-    if !job.state.is_terminal() {
+    if !is_over {
         response.headers_mut().insert(RETRY_AFTER, LOOK_AGAIN);
     }
     Ok(response)

@@ -1,7 +1,7 @@
 //! `POST /v1/jobs/{id}/retry`: the same job once more, planned anew. The old one stays as it ended.
 
 use axum::response::Response;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::plan::{self, Inputs};
@@ -13,12 +13,23 @@ use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, OptionalJson, Params};
 use crate::http::fields::Fields;
+use crate::http::idempotency::Once;
 use crate::http::{App, code};
 use crate::id::JobId;
 
 /// `POST /v1/jobs/{id}/retry`
-pub(crate) async fn retry(app: App, Id(id): Id<JobId>, uri: Uri, OptionalJson(body): OptionalJson) -> Result<Response> {
+pub(crate) async fn retry(
+    app: App,
+    Id(id): Id<JobId>,
+    uri: Uri,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson,
+) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let deadline_seconds = body.as_ref().map(deadline).transpose()?.flatten();
     let old = get(&app, id).await?;
     check(&old)?;
@@ -33,7 +44,7 @@ pub(crate) async fn retry(app: App, Id(id): Id<JobId>, uri: Uri, OptionalJson(bo
         formats: old.formats,
         ..submit::new_job(request, &inputs, written, plan)
     };
-    submit::queue(&app, &new).await
+    submit::queue(&app, once, &new).await
 }
 
 /// The one setting that a retry may change: a job that expired needs more time.

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use http::{StatusCode, Uri};
+use http::header::{ETAG, RETRY_AFTER};
+use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::plan::{self, Inputs, Written};
@@ -16,6 +16,7 @@ use crate::engine::plan::Plan;
 use crate::engine::problem::Code;
 use crate::http::error::{Detail, Error, Result};
 use crate::http::extract::{JsonBody, Params};
+use crate::http::idempotency::{Answer, Once};
 use crate::http::{App, code};
 
 /// What a job needs beside its models' weights, where there is no plan to say it.
@@ -24,9 +25,13 @@ const BASE_MEMORY_BYTES: u64 = 256 << 20;
 const MEMORY_PER_BYTE: u64 = 3;
 
 /// `POST /v1/jobs`
-pub(crate) async fn submit(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
+pub(crate) async fn submit(app: App, uri: Uri, headers: HeaderMap, JsonBody(body): JsonBody) -> Result<Response> {
     let params = Params::of(&uri, &["validate_only"])?;
     let validate_only = params.parse::<bool>("validate_only", "true or false")?.unwrap_or(false);
+    let once = Once::of(&headers, &uri, &body)?;
+    if let Some(answer) = once.replay(&app).await? {
+        return Ok(answer);
+    }
     let request = Request::parse(&body).map_err(Error::invalid)?;
     let inputs = Inputs::find(&app, &request).await?;
     let written = plan::recipe(&app, &request).await?;
@@ -39,22 +44,18 @@ pub(crate) async fn submit(app: App, uri: Uri, JsonBody(body): JsonBody) -> Resu
         return Ok(Json(plan).into_response());
     }
     let new = new_job(request, &inputs, written, plan);
-    queue(&app, &new).await
+    queue(&app, once, &new).await
 }
 
 /// Queues a job: 201 with where it is.
-pub(super) async fn queue(app: &App, new: &NewJob) -> Result<Response> {
-    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
-    let job = db::jobs::enqueue(&mut tx, app.tenant, new).await?;
-    db::jobs::note_origin(&mut tx, job.id, &app.origin.of_job()).await?;
-    tx.commit().await.map_err(db::Error::from)?;
+pub(super) async fn queue(app: &App, once: Once, new: &NewJob) -> Result<Response> {
+    let mut work = once.begin(app).await?;
+    let job = db::jobs::enqueue(work.conn(), app.tenant, new).await?;
+    db::jobs::note_origin(work.conn(), job.id, &app.origin.of_job()).await?;
     tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
-    let headers = [
-        (LOCATION, HeaderValue::from_str(&format!("/v1/jobs/{}", job.id)).map_err(Error::internal)?),
-        (RETRY_AFTER, LOOK_AGAIN),
-        (http::header::ETAG, etag(&job)?),
-    ];
-    Ok((StatusCode::CREATED, headers, Json(Shown::from(job))).into_response())
+    let (location, etag) = (format!("/v1/jobs/{}", job.id), etag(&job)?);
+    let answer = Answer::created(&location, &Shown::from(job))?.with(RETRY_AFTER, LOOK_AGAIN).with(ETAG, etag);
+    work.finish(answer).await
 }
 
 /// `validate_only` asks for a plan, so there must be one to give.

@@ -15,6 +15,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const BURST_BYTES: usize = 256 << 10;
 /// Bytes that the reader may keep: headers of a part without an end would fill the memory.
 const KEPT_BYTES: u64 = 1 << 20;
+/// Bytes that a client must send for its patience to be whole again: one that drips has none left in the end.
+const REFILL_BYTES: usize = 16 << 10;
 
 /// Why an upload was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +71,29 @@ pub(in crate::http) struct Metered {
     meter: Arc<Meter>,
     limit_bytes: u64,
     stall: Duration,
+    /// How long we still wait for the client.
+    patience: Duration,
+    unrewarded_bytes: usize,
     deadline: Pin<Box<Sleep>>,
     is_waiting: bool,
     burst_bytes: usize,
 }
 
 impl Metered {
-    /// Watches `body`, which may have `limit_bytes` bytes and pause for `stall`.
+    /// Watches `body`, which may have `limit_bytes` bytes, and pause for `stall` within 16 KiB.
     pub(in crate::http) fn new(body: Body, meter: Arc<Meter>, limit_bytes: u64, stall: Duration) -> Self {
         let deadline = Box::pin(sleep(stall));
-        Self { body: body.into_data_stream(), meter, limit_bytes, stall, deadline, is_waiting: false, burst_bytes: 0 }
+        Self {
+            body: body.into_data_stream(),
+            meter,
+            limit_bytes,
+            stall,
+            patience: stall,
+            unrewarded_bytes: 0,
+            deadline,
+            is_waiting: false,
+            burst_bytes: 0,
+        }
     }
 
     fn cut(&self, cut: Cut) -> Poll<Option<Result<Bytes, axum::Error>>> {
@@ -95,10 +110,22 @@ impl Metered {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_waiting {
             self.is_waiting = true;
-            let until = Instant::now() + self.stall;
+            let until = Instant::now() + self.patience;
             self.deadline.as_mut().reset(until);
         }
         self.deadline.as_mut().poll(cx)
+    }
+
+    /// The client has sent something.
+    fn reward(&mut self, bytes: usize) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.patience = self.deadline.deadline().saturating_duration_since(Instant::now());
+        }
+        self.unrewarded_bytes += bytes;
+        if self.unrewarded_bytes >= REFILL_BYTES {
+            self.unrewarded_bytes = 0;
+            self.patience = self.stall;
+        }
     }
 }
 
@@ -116,8 +143,8 @@ impl Stream for Metered {
             ready!(self.wait(cx));
             return self.cut(Cut::Stalled);
         };
-        self.is_waiting = false;
         let Some(Ok(bytes)) = &item else { return Poll::Ready(item) };
+        self.reward(bytes.len());
         self.burst_bytes += bytes.len();
         let fed = self.meter.fed.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
         if fed > self.limit_bytes {

@@ -6,7 +6,7 @@
 pub(super) mod meter;
 pub(super) mod path;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -46,6 +46,13 @@ pub(super) enum Purpose {
 pub(super) struct Received {
     pub(super) name: String,
     pub(super) files: Vec<NewFile>,
+}
+
+impl Received {
+    /// What makes two forms the same, in whatever order their parts came.
+    pub(super) fn identity(&self) -> (&str, BTreeMap<&str, &str>) {
+        (&self.name, self.files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())).collect())
+    }
 }
 
 /// Reads a form to its end.

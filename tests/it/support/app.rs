@@ -29,7 +29,7 @@ pub(crate) struct App {
     /// Where a local store of its own lies.
     pub(crate) folder: Option<TempDir>,
     client: reqwest::Client,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 /// What the server said.
@@ -79,7 +79,11 @@ impl App {
     }
 
     pub(crate) async fn with(limits: Limits, rule: HostRule) -> Self {
-        let pool = cluster::database().await.pool;
+        Self::beside(cluster::database().await.pool, limits, rule).await
+    }
+
+    /// A server over a database that others use too.
+    pub(crate) async fn beside(pool: Pool, limits: Limits, rule: HostRule) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreConfig::Local(folder.path().to_owned())).await.unwrap();
         let app = Self::over(pool, store, limits, rule).await;
@@ -98,7 +102,17 @@ impl App {
         // plain HTTP alone, but the client wants to know whose TLS it would use
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { base, pool, store, folder: None, client, _stop: stop }
+        Self { base, pool, store, folder: None, client, stop: Some(stop) }
+    }
+
+    /// Tells the server to stop. What is on its way may end.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take();
+    }
+
+    /// The server's address without `http://`.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     /// Sends a request and holds the answer against the document.
@@ -128,8 +142,7 @@ impl App {
     }
 
     pub(crate) async fn upload(&self, path: &str, form: Form) -> Answer {
-        let media_type = format!("multipart/form-data; boundary={BOUNDARY}");
-        self.send(Method::POST, path, &[("content-type", &media_type)], form.finish()).await
+        self.send(Method::POST, path, &[("content-type", &Form::media_type())], form.finish()).await
     }
 
     /// A ready model with a header that nothing can be planned on.
@@ -260,7 +273,11 @@ impl Form {
         self
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn media_type() -> String {
+        format!("multipart/form-data; boundary={BOUNDARY}")
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.extend(format!("--{BOUNDARY}--\r\n").into_bytes());
         self.0
     }
