@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod keys;
 mod listen;
 pub mod models;
+pub mod names;
 pub mod recipes;
 mod upload;
 pub mod usage;

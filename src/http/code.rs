@@ -34,6 +34,7 @@ codes! {
     KEY_INVALID = "key_invalid", UNAUTHORIZED, "the key is unknown, expired or revoked";
     SCOPE_MISSING = "scope_missing", FORBIDDEN, "the key may not do this";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
+    CROSS_SITE = "cross_site", FORBIDDEN, "another site sent this form";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
     ARTIFACTS_UNAVAILABLE = "artifacts_unavailable", NOT_FOUND, "the job left no files";
     REPORT_UNAVAILABLE = "report_unavailable", NOT_FOUND, "the job has no report";

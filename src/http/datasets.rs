@@ -77,12 +77,17 @@ impl Shown {
 /// `POST /v1/datasets/files`
 pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
-    let form = upload::receive(&app, request, Purpose::Dataset).await?;
-    let new = NewDataset { name: form.name, files: form.files };
-    let dataset = db::datasets::insert(&app.pool, app.tenant, &new).await?;
+    let dataset = store(&app, request).await?;
     let location = format!("/v1/datasets/{}", dataset.id);
     let shown = Shown::of(dataset).with_files(&app).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
+}
+
+/// Takes a form of files as a dataset; it is durable when this returns.
+pub(super) async fn store(app: &App, request: Request) -> Result<Dataset> {
+    let form = upload::receive(app, request, Purpose::Dataset).await?;
+    let new = NewDataset { name: form.name, files: form.files };
+    Ok(db::datasets::insert(&app.pool, app.tenant, &new).await?)
 }
 
 /// `GET /v1/datasets`

@@ -81,6 +81,20 @@ struct Groups {
     other: u64,
 }
 
+/// Bytes of a model's tensors by what they are for: the groups that hold any, with their names.
+pub(super) fn bytes_by_group(header: &ModelHeader) -> Vec<(&'static str, u64)> {
+    let Groups { embedding, attention, mlp, norms, head, other } = Groups::of(header);
+    let groups = [
+        ("embedding", embedding),
+        ("attention", attention),
+        ("mlp", mlp),
+        ("norms", norms),
+        ("head", head),
+        ("other", other),
+    ];
+    groups.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
+}
+
 impl Groups {
     fn of(header: &ModelHeader) -> Self {
         let category: HashMap<&str, Category> =
@@ -139,12 +153,17 @@ impl Shown {
 /// `POST /v1/models/files`
 pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Response> {
     Params::of(&uri, &[])?;
-    let form = upload::receive(&app, request, Purpose::Model).await?;
-    let new = NewModel { name: form.name, files: form.files, source_job_id: None };
-    let model = db::models::insert(&app.pool, app.tenant, &new).await?;
+    let model = store(&app, request).await?;
     let location = format!("/v1/models/{}", model.id);
     let shown = Shown::of(model).with_files(&app).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(shown)).into_response())
+}
+
+/// Takes a form of files as a model; it is durable when this returns.
+pub(super) async fn store(app: &App, request: Request) -> Result<Model> {
+    let form = upload::receive(app, request, Purpose::Model).await?;
+    let new = NewModel { name: form.name, files: form.files, source_job_id: None };
+    Ok(db::models::insert(&app.pool, app.tenant, &new).await?)
 }
 
 /// `GET /v1/models`

@@ -8,6 +8,7 @@ mod compare;
 mod conformance;
 mod contract;
 mod crash;
+mod dashboard;
 mod datasets;
 mod deletes;
 mod disk;

@@ -11,7 +11,7 @@ use super::read::{LOOK_AGAIN, etag};
 use super::request::{Request, Role, Source};
 use super::shown::Shown;
 use crate::db;
-use crate::db::jobs::{JobKind, NewJob};
+use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::engine::plan::Plan;
 use crate::engine::problem::Code;
 use crate::http::error::{Detail, Error, Result};
@@ -27,34 +27,61 @@ const MEMORY_PER_BYTE: u64 = 3;
 pub(crate) async fn submit(app: App, uri: Uri, JsonBody(body): JsonBody) -> Result<Response> {
     let params = Params::of(&uri, &["validate_only"])?;
     let validate_only = params.parse::<bool>("validate_only", "true or false")?.unwrap_or(false);
-    let request = Request::parse(&body).map_err(Error::invalid)?;
-    let inputs = Inputs::find(&app, &request).await?;
-    let written = plan::recipe(&app, &request).await?;
+    let checked = check(&app, &body).await?;
     if validate_only {
-        refuse_unplannable(&request, &inputs)?;
-    }
-    let (request, inputs, written, plan) = resolve(request, inputs, written).await?;
-    if validate_only {
+        refuse_unplannable(&checked.request, &checked.inputs)?;
+        let plan = checked.plan;
         let plan = plan.ok_or_else(|| Error::internal("a job with a recipe and a model that is ready has no plan"))?;
         return Ok(Json(plan).into_response());
     }
-    let new = new_job(request, &inputs, written, plan);
-    queue(&app, &new).await
+    queue(&app, &new_job(checked)).await
 }
 
 /// Queues a job: 201 with where it is.
 pub(super) async fn queue(app: &App, new: &NewJob) -> Result<Response> {
-    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
-    let job = db::jobs::enqueue(&mut tx, app.tenant, new).await?;
-    db::jobs::note_origin(&mut tx, job.id, &app.origin.of_job()).await?;
-    tx.commit().await.map_err(db::Error::from)?;
-    tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
+    let job = store(app, new).await?;
     let headers = [
         (LOCATION, HeaderValue::from_str(&format!("/v1/jobs/{}", job.id)).map_err(Error::internal)?),
         (RETRY_AFTER, LOOK_AGAIN),
         (http::header::ETAG, etag(&job)?),
     ];
     Ok((StatusCode::CREATED, headers, Json(Shown::from(job))).into_response())
+}
+
+/// A job that was checked as far as that can be done now.
+pub(crate) struct Checked {
+    pub(super) request: Request,
+    pub(crate) inputs: Inputs,
+    pub(super) written: Option<Written>,
+    /// Its plan, where all that it names is ready and it has a recipe.
+    pub(crate) plan: Option<Plan>,
+}
+
+/// Checks a job's body, and plans it where that can be done.
+///
+/// # Errors
+///
+/// Every problem of the body, or of what it names.
+pub(crate) async fn check(app: &App, body: &Value) -> Result<Checked> {
+    let request = Request::parse(body).map_err(Error::invalid)?;
+    let inputs = Inputs::find(app, &request).await?;
+    let written = plan::recipe(app, &request).await?;
+    resolve(Checked { request, inputs, written, plan: None }).await
+}
+
+/// Queues a job that was checked; it is durable when this returns.
+pub(crate) async fn enqueue(app: &App, checked: Checked) -> Result<Job> {
+    store(app, &new_job(checked)).await
+}
+
+/// Queues a job; it is durable when this returns.
+pub(crate) async fn store(app: &App, new: &NewJob) -> Result<Job> {
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let job = db::jobs::enqueue(&mut tx, app.tenant, new).await?;
+    db::jobs::note_origin(&mut tx, job.id, &app.origin.of_job()).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
+    Ok(job)
 }
 
 /// `validate_only` asks for a plan, so there must be one to give.
@@ -72,23 +99,19 @@ fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
 }
 
 /// Plans on a thread that may take its time: a large model has many sites, a large dataset many rows.
-pub(super) async fn resolve(
-    request: Request,
-    inputs: Inputs,
-    written: Option<Written>,
-) -> Result<(Request, Inputs, Option<Written>, Option<Plan>)> {
-    if !inputs.are_ready() {
-        return Ok((request, inputs, written, None));
+pub(super) async fn resolve(checked: Checked) -> Result<Checked> {
+    if !checked.inputs.are_ready() {
+        return Ok(checked);
     }
     let planned = tokio::task::spawn_blocking(move || {
-        let plan = plan::resolve(&request, &inputs, written.as_ref());
-        plan.map(|plan| (request, inputs, written, plan))
+        let plan = plan::resolve(&checked.request, &checked.inputs, checked.written.as_ref());
+        plan.map(|plan| Checked { plan, ..checked })
     });
     planned.await.map_err(Error::internal)?.map_err(Error::invalid)
 }
 
 /// The job that a request asks for.
-pub(super) fn new_job(request: Request, inputs: &Inputs, written: Option<Written>, plan: Option<Plan>) -> NewJob {
+pub(super) fn new_job(Checked { request, inputs, written, plan }: Checked) -> NewJob {
     let guess = inputs.model_bytes().saturating_mul(MEMORY_PER_BYTE).saturating_add(BASE_MEMORY_BYTES);
     let (memory_bytes, disk_bytes) = match &plan {
         Some(plan) => (plan.predicted.peak_memory_bytes, plan.predicted.disk_bytes),

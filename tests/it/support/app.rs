@@ -90,20 +90,26 @@ impl App {
         }));
         // plain HTTP alone, but the client wants to know whose TLS it would use
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, pool, store, client, _stop: stop, _folder: folder }
     }
 
     /// Sends a request and holds the answer against the document.
     pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base)).body(body);
+        let Answer { status, headers, body } = self.fetch(method.clone(), path, headers, body).await;
+        document::check(method.as_str(), path, status, &headers, &body);
+        Answer { status, headers, body }
+    }
+
+    /// Sends a request to what is no part of the document. Follows no redirection.
+    pub(crate) async fn fetch(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap();
-        document::check(method.as_str(), path, status, &headers, &body);
         Answer { status, headers, body }
     }
 
@@ -121,7 +127,7 @@ impl App {
     }
 
     pub(crate) async fn upload(&self, path: &str, form: Form) -> Answer {
-        let media_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        let media_type = Form::media_type();
         self.send(Method::POST, path, &[("content-type", &media_type)], form.finish()).await
     }
 
@@ -253,7 +259,12 @@ impl Form {
         self
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// The media type of the body.
+    pub(crate) fn media_type() -> String {
+        format!("multipart/form-data; boundary={BOUNDARY}")
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.extend(format!("--{BOUNDARY}--\r\n").into_bytes());
         self.0
     }
