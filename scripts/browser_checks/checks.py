@@ -108,7 +108,7 @@ def job_by_form(model, rows):
     assert browser.run("document.querySelector('#model_id').value") == model, "the model is chosen already"
     browser.click("input[name=recipe_name][value=int8]")
     browser.fill("#evaluation_dataset_id", rows)
-    browser.fill("#max_seq_length", "96")
+    browser.fill("#max_seq_length", "48")
     browser.fill("#labels", "made-by:browser")
     browser.events.clear()
     browser.click(".job-form button.primary")
@@ -185,10 +185,14 @@ def without_script(model):
 def main():
     empty_pages()
     rows_file = work / "test.jsonl"
-    rows_file.write_text("".join((fixture / "data/test.jsonl").read_text().splitlines(True)[:ROWS]))
+    lines = (fixture / "data/test.jsonl").read_text().splitlines(True)
+    rows_file.write_text("".join(lines[:ROWS]))
+    many_file = work / "many.jsonl"
+    many_file.write_text("".join(lines))  # a job on these takes long enough to be watched
     files = [fixture / name for name in ("config.json", "tokenizer.json", "model.safetensors")]
     model = upload("models", "tickets", files)
     rows = upload("datasets", "tickets test", [rows_file])
+    many = upload("datasets", "tickets, all", [many_file])
     say("a model and rows were uploaded by form")
     browser.go(f"{base}/models")
     bad = work / "model.bin"
@@ -201,10 +205,10 @@ def main():
         browser.shoot(shots / "flow-refused.png")
     browser.errors[:] = [error for error in browser.errors if "415" not in error]
     keyboard()
-    job, plan_address = job_by_form(model, rows)
+    job, plan_address = job_by_form(model, many)
     report_and_download(job)
     stopped = without_script(model)
-    measured = {"model_id": model, "evaluation_dataset_id": rows, "evaluate": {"max_seq_length": 96}}
+    measured = {"model_id": model, "evaluation_dataset_id": rows, "evaluate": {"max_seq_length": 48}}
     finish({**measured, "recipe_name": "int4"})
     finish({**measured, "recipe_name": "svd-50"})
     for bits, group in ((6, 64), (3, 32), (5, 64)):

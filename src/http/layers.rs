@@ -25,6 +25,10 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 #[derive(Clone, Copy)]
 pub(super) struct AsPage(pub(super) fn(&Document) -> String);
 
+/// Lies with a response that says itself what is wrong: a form with its problems.
+#[derive(Clone, Copy)]
+pub(super) struct Written;
+
 /// The outermost layer: gives the request its id, makes every refusal a problem document, writes the log line, counts.
 ///
 /// All that is logged on the way stands in the request's span, and so carries its id.
@@ -79,6 +83,9 @@ const fn class_label(status: u16) -> &'static str {
 /// The error that a response stands for. A response with an error's status that no handler of ours made (an unknown
 /// route, a wrong method) stands for its status.
 fn problem(response: &Response) -> Option<Error> {
+    if response.extensions().get::<Written>().is_some() {
+        return None;
+    }
     let status = response.status();
     let own = response.extensions().get::<Error>().cloned();
     own.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Error::of_status(status)))

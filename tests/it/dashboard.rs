@@ -225,7 +225,7 @@ async fn forms_post_and_redirect() {
     let dataset = upload(&app, "/datasets", Form::new().text("name", "rows").file("r.jsonl", b"{\"text\": \"a\"}")).await;
     assert!(dataset.expect(303).header("location").starts_with("/datasets/dst_"));
 
-    let fields = format!("model_id={model}&recipe_name=int8&max_seq_length=96&deadline_hours=2&labels=run%3A7");
+    let fields = format!("model_id={model}&recipe_name=int8&max_seq_length=48&deadline_hours=2&labels=run%3A7");
     let plan = good_page(&app, &format!("/jobs/new?{fields}&step=plan")).await;
     for shown in ["Size after", "pare compress real --recipe int8", "curl --json", "transformers", "class=\"value\""] {
         assert!(plan.contains(shown), "the plan lacks '{shown}'");
@@ -234,7 +234,7 @@ async fn forms_post_and_redirect() {
     let started = post(&app, "/jobs", &fields).await.expect(303);
     let job = started.header("location").to_owned();
     let shown = app.get(&format!("/v1{job}")).await.expect(200).json();
-    assert_eq!(shown["plan"]["evaluate"]["max_seq_length"], 96);
+    assert_eq!(shown["plan"]["evaluate"]["max_seq_length"], 48);
     assert_eq!(shown["labels"], json!({"run": "7"}));
     assert!(good_page(&app, &job).await.contains("data-job="));
 

@@ -1,11 +1,13 @@
 //! What every page has around it, and how a page becomes a response.
 
 use askama::Template;
+use axum::Extension;
 use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 
 use super::assets::ASSETS;
 use crate::http::error::{Detail, Document, Error, Result};
+use crate::http::layers::Written;
 
 /// The head of a page, and where it stands in the navigation.
 pub(super) struct Frame {
@@ -61,7 +63,7 @@ pub(super) fn page(template: &impl Template) -> Result<Response> {
 /// A page with a status of its own.
 pub(super) fn page_with(status: StatusCode, template: &impl Template) -> Result<Response> {
     let text = template.render().map_err(Error::internal)?;
-    Ok((status, Html(text)).into_response())
+    Ok((status, Extension(Written), Html(text)).into_response())
 }
 
 /// Where the browser goes after a form was taken.

@@ -51,10 +51,10 @@ fn told(body: &Value) -> String {
     if let Some(said) = said {
         return said.to_owned();
     }
-    match (text("state"), body.as_object()) {
-        (Some(state), Some(fields)) if fields.len() == 1 => state.to_owned(),
-        _ => body.to_string(),
-    }
+    let Some(state) = text("state") else { return body.to_string() };
+    let attempt = body.get("attempt").and_then(Value::as_u64).map(|number| format!(", attempt {number}"));
+    let error = body.pointer("/error/code").and_then(Value::as_str).map(|code| format!(": {code}"));
+    format!("{state}{}{}", attempt.unwrap_or_default(), error.unwrap_or_default())
 }
 
 /// Attempts, with the names of those who ran them.

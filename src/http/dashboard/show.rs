@@ -58,7 +58,7 @@ impl Markup {
     /// From one moment to another.
     pub(super) fn duration(from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         let ms = (to - from).num_milliseconds().max(0);
-        Self(if ms < 1 { "0 s".to_owned() } else { seconds(ms as f64 / 1e3) })
+        Self(if ms < 10_000 { format!("{:.2} s", ms as f64 / 1e3) } else { seconds(ms as f64 / 1e3) })
     }
 
     /// A state of anything, with its colour.
