@@ -4,10 +4,11 @@ import json
 import pathlib
 import subprocess
 import time
+import urllib.parse
 
 import websocket
 
-PATIENCE = 240
+PATIENCE = 60
 
 
 class Browser:
@@ -99,6 +100,9 @@ class Browser:
         self.events.clear()
         self.call("Page.navigate", url=address)
         self.loaded()
+        # the event may have been that of the page before
+        path = json.dumps(urllib.parse.urlsplit(address).path or "/")
+        self.until(address, f"document.readyState === 'complete' && location.pathname === {path}")
 
     def loaded(self):
         end = time.monotonic() + PATIENCE

@@ -120,8 +120,7 @@ async fn finished(app: &App, model: ModelId, dataset: &str, accuracy: f64, size_
     let job = db::jobs::enqueue(&mut tx, db::DEFAULT_TENANT, &new).await.unwrap();
     tx.commit().await.unwrap();
     let claimed = app.claim().await;
-    let mut report: Value =
-        serde_json::from_slice(&std::fs::read(own("report/compressed.json")).unwrap()).unwrap();
+    let mut report: Value = serde_json::from_slice(&std::fs::read(own("report/compressed.json")).unwrap()).unwrap();
     report["result"]["after"]["quality"]["accuracy"]["value"] = json!(accuracy);
     report["result"]["after"]["size_bytes"] = json!(size_bytes);
     report["result"]["verdict"]["summary"] = json!(HOSTILE);
@@ -166,7 +165,8 @@ async fn names_from_outside_are_text_on_every_page() {
     let model = hostile_model(&app).await;
     let dataset = hostile_dataset(&app).await;
     let job = finished(&app, model, &dataset, 0.84, 1_000).await;
-    let plan = format!("/jobs/new?model_id={model}&recipe_name=int8&evaluation_dataset_id={dataset}&labels=a:%3Cimg%3E");
+    let plan =
+        format!("/jobs/new?model_id={model}&recipe_name=int8&evaluation_dataset_id={dataset}&labels=a:%3Cimg%3E");
     for path in [
         "/".to_owned(),
         "/models".to_owned(),
@@ -187,6 +187,43 @@ async fn names_from_outside_are_text_on_every_page() {
     let refused = page(&app, &format!("{plan}&step=plan")).await;
     assert_eq!(refused.status.as_u16(), 422, "nothing can be planned on such a model");
     assert!(!check_page(&plan, &refused).contains("<img"));
+}
+
+#[tokio::test]
+async fn pages_are_small_whatever_they_show() {
+    let app = App::start().await;
+    let form = Form::new().text("name", &"n".repeat(200)).file("config.json", b"{}");
+    let model: ModelId = app.upload("/v1/models/files", form).await.expect(201).id();
+    let tensor = |number: usize| TensorInfo {
+        name: format!("{number}{}", "<".repeat(2_000)),
+        dtype: Dtype::F32,
+        shape: vec![2, 2],
+        bytes: 16,
+        file: "model.safetensors".to_owned(),
+        site: Some("s".repeat(2_000)),
+    };
+    let header = ModelHeader { tensors: (0..300).map(tensor).collect(), size_bytes: 4_800, ..bare_header() };
+    app.validate(&header, None).await;
+    let form = Form::new().text("name", "rows").file("rows.jsonl", b"{\"text\": \"a\"}\n");
+    let dataset = app.upload("/v1/datasets/files", form).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let label = |number: usize| LabelCount { label: format!("{number}{}", "l".repeat(5_000)), rows: 1 };
+    let summary = DatasetSummary {
+        format: "jsonl".to_owned(),
+        rows: 300,
+        labels: (0..300).map(label).collect(),
+        words: 300,
+        duplicates: 0,
+        row_hashes: vec!["00".to_owned()],
+    };
+    app.validate(&bare_header(), Some(&summary)).await;
+    for accuracy in 0..60 {
+        finished(&app, model, &dataset, 0.5 + 0.001 * f64::from(accuracy), 1_000_000).await;
+    }
+    for path in ["/", "/jobs", "/jobs/new", &format!("/datasets/{dataset}"), &format!("/models/{model}")] {
+        good_page(&app, path).await;
+    }
+    let next = good_page(&app, &format!("/models/{model}?from=200")).await;
+    assert!(next.contains("201 to 260 of 300"));
 }
 
 #[tokio::test]
@@ -222,7 +259,8 @@ async fn forms_post_and_redirect() {
     app.validate(&bare_header(), None).await;
 
     let model = app.model(&folder).await;
-    let dataset = upload(&app, "/datasets", Form::new().text("name", "rows").file("r.jsonl", b"{\"text\": \"a\"}")).await;
+    let dataset =
+        upload(&app, "/datasets", Form::new().text("name", "rows").file("r.jsonl", b"{\"text\": \"a\"}")).await;
     assert!(dataset.expect(303).header("location").starts_with("/datasets/dst_"));
 
     let fields = format!("model_id={model}&recipe_name=int8&max_seq_length=48&deadline_hours=2&labels=run%3A7");

@@ -14,7 +14,8 @@ pub fn layouts(plan: &Plan, header: &ModelHeader) -> Option<Vec<Layout>> {
         let targets: std::collections::HashSet<&str> = stage.sites.iter().map(String::as_str).collect();
         match method::find(&stage.method)?.bind(stage.params.as_object()?).ok()? {
             Action::Site(action) => {
-                for (site, layout) in sites.iter().zip(&mut layouts).filter(|(s, _)| targets.contains(s.site.as_str())) {
+                for (site, layout) in sites.iter().zip(&mut layouts).filter(|(s, _)| targets.contains(s.site.as_str()))
+                {
                     *layout = action.layout(site, layout).ok()?;
                 }
             }

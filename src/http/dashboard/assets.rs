@@ -15,8 +15,18 @@ use crate::http::range::none_match;
 /// Every file.
 pub(super) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
     // the report's style, and what pages have beyond it: one look
-    style: Asset::new("dashboard", "css", "text/css; charset=utf-8", format!("{STYLE}{}", include_str!("assets/dashboard.css"))),
-    script: Asset::new("dashboard", "js", "text/javascript; charset=utf-8", include_str!("assets/dashboard.js").to_owned()),
+    style: Asset::new(
+        "dashboard",
+        "css",
+        "text/css; charset=utf-8",
+        format!("{STYLE}{}", include_str!("assets/dashboard.css")),
+    ),
+    script: Asset::new(
+        "dashboard",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/dashboard.js").to_owned(),
+    ),
     icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg").to_owned()),
 });
 

@@ -7,8 +7,8 @@ use http::StatusCode;
 
 use super::bars::{percent, spark};
 use super::frame::{Frame, Problems, page_with, see};
-use super::model::{Delete, FileLine, Wrong, in_use};
-use super::show::{Markup, grouped};
+use super::model::{Delete, FILES, FileLine, LETTERS, PROBLEMS, Wrong, files_told, in_use};
+use super::show::{Markup, cut, grouped};
 use crate::db::datasets::Dataset;
 use crate::db::{self, UploadState};
 use crate::engine::data::LabelCount;
@@ -41,6 +41,7 @@ struct DatasetPage {
     labels: Vec<Label>,
     labels_told: String,
     files: Vec<FileLine>,
+    files_told: String,
     delete: Delete,
 }
 
@@ -76,9 +77,10 @@ async fn draw(app: &App, id: DatasetId, status: StatusCode, problems: Problems) 
             all => format!("The {LABELS} most frequent of {}.", grouped(all as u64)),
         },
         facts: facts(&dataset),
-        errors: dataset.errors.into_iter().map(Wrong::of).collect(),
+        errors: dataset.errors.iter().take(PROBLEMS).map(Wrong::of).collect(),
         name: dataset.name,
-        files: files.into_iter().map(FileLine::of).collect(),
+        files_told: files_told(files.len()),
+        files: files.into_iter().take(FILES).map(FileLine::of).collect(),
         delete: Delete {
             action: format!("/datasets/{id}/delete"),
             what: "Its rows are let go. Jobs that were measured on it keep their reports.",
@@ -115,7 +117,7 @@ fn labels(counts: &[LabelCount]) -> Vec<Label> {
     let total = counts.iter().map(|count| count.rows).fold(0, u64::saturating_add);
     let most = counts.iter().map(|count| count.rows).max().unwrap_or(0);
     let label = |count: &LabelCount| Label {
-        name: count.label.clone(),
+        name: cut(&count.label, LETTERS),
         rows: grouped(count.rows),
         share: percent(count.rows, total),
         bar: spark(count.rows, most),

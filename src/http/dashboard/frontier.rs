@@ -10,9 +10,7 @@ pub(super) struct Place {
 /// Whether another of them is as small and as good, and in one of the two better. Of equals none is dominated.
 pub(super) fn dominated(places: &[Place]) -> Vec<bool> {
     let beats = |one: &Place, other: &Place| {
-        one.bytes <= other.bytes
-            && one.value >= other.value
-            && (one.bytes < other.bytes || one.value > other.value)
+        one.bytes <= other.bytes && one.value >= other.value && (one.bytes < other.bytes || one.value > other.value)
     };
     places.iter().map(|place| places.iter().any(|other| beats(other, place))).collect()
 }
@@ -20,7 +18,8 @@ pub(super) fn dominated(places: &[Place]) -> Vec<bool> {
 /// The corners of the steps that those which are not dominated make, from the smallest on.
 pub(super) fn steps(places: &[Place]) -> Vec<Place> {
     let dominated = dominated(places);
-    let mut frontier: Vec<Place> = places.iter().zip(dominated).filter(|(_, is)| !is).map(|(place, _)| *place).collect();
+    let mut frontier: Vec<Place> =
+        places.iter().zip(dominated).filter(|(_, is)| !is).map(|(place, _)| *place).collect();
     frontier.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
     let mut corners: Vec<Place> = Vec::new();
     for place in frontier {

@@ -104,10 +104,14 @@ fn reference(axes: &Axes, original: Option<(f64, Interval)>) -> String {
     )
 }
 
+fn corners(marks: &[Mark]) -> Vec<Place> {
+    let places: Vec<Place> = marks.iter().map(|mark| Place { bytes: mark.bytes, value: mark.value.value }).collect();
+    steps(&places)
+}
+
 /// The steps, drawn on to the right edge: a larger result that is no better is not needed.
 fn staircase(axes: &Axes, marks: &[Mark]) -> String {
-    let places: Vec<Place> = marks.iter().map(|mark| Place { bytes: mark.bytes, value: mark.value.value }).collect();
-    let corners = steps(&places);
+    let corners = corners(marks);
     let Some(last) = corners.last().copied() else { return String::new() };
     let mut path: Vec<String> = corners
         .iter()
@@ -137,6 +141,13 @@ impl Space {
     }
 }
 
+/// A line from some size to the right edge: of the steps only the last one goes so far, but a label that keeps off all
+/// of them is never wrong.
+fn across(axes: &Axes, from_bytes: f64, value: f64) -> Space {
+    let (left, middle) = axes.at(from_bytes, value);
+    Space { left, top: middle - 1.5, right: RIGHT, bottom: middle + 1.5 }
+}
+
 /// Points with whiskers and, where there is room, their labels: those on the frontier first.
 fn results(axes: &Axes, marks: &[Mark], original: Option<(f64, Interval)>) -> String {
     let whisker = |bytes: f64, value: Interval| {
@@ -145,6 +156,8 @@ fn results(axes: &Axes, marks: &[Mark], original: Option<(f64, Interval)>) -> St
     };
     let mut taken: Vec<Space> = marks.iter().map(|mark| whisker(mark.bytes, mark.value)).collect();
     taken.extend(original.map(|(bytes, value)| whisker(bytes, value)));
+    taken.extend(original.map(|(_, value)| across(axes, 1.0, value.value)));
+    taken.extend(corners(marks).iter().map(|corner| across(axes, corner.bytes, corner.value)));
     let mut labels = vec![String::new(); marks.len()];
     let mut order: Vec<usize> = (0..marks.len()).collect();
     order.sort_by_key(|place| marks.get(*place).is_some_and(|mark| mark.is_dominated));
@@ -179,12 +192,12 @@ fn place_label(
     let spots = [
         (spot(across + 12.0, middle + 4.5), "start"),
         (spot(across - 12.0 - width, middle + 4.5), "end"),
+        (spot(across + 12.0, middle - 9.0), "start"),
+        (spot(across + 12.0, middle + 19.0), "start"),
+        (spot(across - 12.0 - width, middle - 9.0), "end"),
+        (spot(across - 12.0 - width, middle + 19.0), "end"),
         (spot(across - width / 2.0, whisker.top - 8.0), "middle"),
         (spot(across - width / 2.0, whisker.bottom + 17.0), "middle"),
-        (spot(across + 12.0, middle - 14.0), "start"),
-        (spot(across + 12.0, middle + 22.0), "start"),
-        (spot(across - 12.0 - width, middle - 14.0), "end"),
-        (spot(across - 12.0 - width, middle + 22.0), "end"),
     ];
     let is_free = |space: &Space| space.is_inside() && !taken.iter().any(|other| space.meets(other));
     let (space, anchor) = spots.into_iter().find(|(space, _)| is_free(space))?;

@@ -13,8 +13,9 @@ use super::frame::{Frame, Problems, page_with, see};
 use super::home::origin;
 use super::job_log::{self, AttemptRow, Line, Step};
 use super::job_row::{link, title, waits};
+use super::model::PROBLEMS;
 use super::plan::quote;
-use super::show::{Markup, grouped, short_hash, short_id};
+use super::show::{Markup, cut, grouped, short_hash, short_id};
 use crate::db;
 use crate::db::jobs::{Job, JobFile, JobKind, JobState};
 use crate::engine::problem::escape_pointer;
@@ -24,7 +25,7 @@ use crate::http::{ROUTES, State as App, jobs};
 use crate::id::JobId;
 
 /// Lines of the log on a page.
-const LINES: u32 = 200;
+const LINES: u32 = 100;
 
 struct Phase {
     name: &'static str,
@@ -63,7 +64,6 @@ struct JobPage {
     is_cancelling: bool,
     can_cancel: bool,
     again: Option<String>,
-    has_report: bool,
     report: String,
     report_json: String,
     problems: Problems,
@@ -115,11 +115,8 @@ async fn draw(
     problems: Problems,
 ) -> Result<Response> {
     let job = jobs::get(app, id).await?;
-    let report = if job.state == JobState::Succeeded {
-        db::jobs::report(&app.pool, app.tenant, id).await?
-    } else {
-        None
-    };
+    let report =
+        if job.state == JobState::Succeeded { db::jobs::report(&app.pool, app.tenant, id).await? } else { None };
     let files = db::jobs::files(&app.pool, app.tenant, id).await?;
     let files: Vec<JobFile> = files.into_iter().filter(|file| file.role == jobs::ARTIFACT).collect();
     let events = db::jobs::events(&app.pool, id, after, LINES).await?;
@@ -140,7 +137,6 @@ async fn draw(
         is_cancelling: job.state == JobState::Cancelling,
         can_cancel: !job.state.is_terminal(),
         again: again(&job),
-        has_report: report.is_some(),
         report: format!("/v1/jobs/{id}/report.html"),
         report_json: format!("/v1/jobs/{id}/report"),
         problems,
@@ -243,23 +239,29 @@ fn failure(job: &Job) -> Option<Failure> {
     let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let code = text("code");
     let problems = error.get("errors").cloned().and_then(|errors| serde_json::from_value(errors).ok());
+    let mut problems: Vec<Detail> = problems.unwrap_or_default();
+    problems.truncate(PROBLEMS);
     Some(Failure {
         title: if job.state == JobState::Expired { "Why it was given up" } else { "Why it failed" },
-        detail: text("detail"),
+        detail: cut(&text("detail"), 2_000),
         hint: hint(&code),
         code,
         phase: job.phase.clone(),
-        problems: problems.unwrap_or_default(),
+        problems,
     })
 }
 
 /// What to do about a failure, where its detail does not say.
 fn hint(code: &str) -> &'static str {
     match code {
-        "worker_crashed" => "The process died twice. If the log does not tell why, try a smaller model or another recipe.",
+        "worker_crashed" => {
+            "The process died twice. If the log does not tell why, try a smaller model or another recipe."
+        }
         "out_of_memory" => "Give the workers more memory for a job (PARE_MEMORY), or choose a recipe that needs less.",
         "deadline_exceeded" => "Run it again with a later deadline, or when the queue is shorter.",
-        "model_invalid" | "dataset_invalid" => "Mend the files and upload them again; their page lists all that is wrong.",
+        "model_invalid" | "dataset_invalid" => {
+            "Mend the files and upload them again; their page lists all that is wrong."
+        }
         "internal" | "internal_error" => "This is our fault. Try it again; the server’s log has the cause.",
         _ => "",
     }

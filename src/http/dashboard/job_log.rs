@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::show::Markup;
+use super::show::{Markup, cut};
 use crate::db::jobs::{Attempt, Job, JobEvent};
 
 /// A line of the log.
@@ -39,7 +39,7 @@ pub(super) fn line(event: JobEvent, start: DateTime<Utc>) -> Line {
     let since = (event.at - start).num_milliseconds().max(0) as f64 / 1e3;
     Line {
         at: Markup(format!("<time datetime=\"{machine}\" title=\"{exact}\" data-fixed>+{since:.2} s</time>")),
-        text: told(&event.body),
+        text: cut(&told(&event.body), 500),
         kind: event.kind,
     }
 }
@@ -71,7 +71,8 @@ pub(super) fn attempts(attempts: Vec<Attempt>, hosts: &HashMap<Uuid, String>) ->
 
 /// From its submission to its end.
 pub(super) fn timeline(job: &Job) -> Vec<Step> {
-    let span = |what: &str, from: DateTime<Utc>, to: DateTime<Utc>| Some(format!("{what} {}", Markup::duration(from, to)));
+    let span =
+        |what: &str, from: DateTime<Utc>, to: DateTime<Utc>| Some(format!("{what} {}", Markup::duration(from, to)));
     let mut steps = vec![Step { what: "Submitted", at: Markup::time(job.created_at), after: None }];
     if let Some(started) = job.started_at {
         let after = span("after", job.created_at, started);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::results::recipe_title;
-use super::show::{Markup, name, percent, short_bytes};
+use super::show::{Markup, cut, name, percent, short_bytes};
 use crate::db;
 use crate::db::jobs::{Job, JobKind, Outcome};
 use crate::engine::problem::escape_pointer;
@@ -56,7 +56,7 @@ fn row(job: &Job, names: &HashMap<Uuid, Markup>, outcome: Option<&Outcome>) -> R
         what: title(job),
         state: Markup::state(job.state.as_str()),
         waiting: job.waiting_reason.as_deref().map(waits),
-        error: job.error.as_ref().and_then(|error| Some(cut(error.get("detail")?.as_str()?))),
+        error: job.error.as_ref().and_then(|error| Some(cut(error.get("detail")?.as_str()?, 120))),
         model: subject.and_then(|id| names.get(&id).cloned()).unwrap_or_else(Markup::dash),
         outcome: outcome.map_or_else(Markup::dash, told),
         took: match (job.started_at, job.finished_at) {
@@ -73,12 +73,6 @@ pub(super) fn title(job: &Job) -> String {
         JobKind::Compress => recipe_title(job.recipe_name.as_deref(), job.recipe.as_ref()),
         kind => kind.to_string(),
     }
-}
-
-/// A line of an error.
-fn cut(text: &str) -> String {
-    let short: String = text.chars().take(120).collect();
-    if short.len() < text.len() { format!("{short}…") } else { short }
 }
 
 /// `374 kB · 1.53×`, and below it `Accuracy 88.80%`.

@@ -19,7 +19,7 @@ use crate::id::ModelId;
 /// Jobs of a page.
 const ROWS: u32 = 50;
 /// Models to choose from.
-pub(super) const CHOICES: u32 = 200;
+pub(super) const CHOICES: u32 = 50;
 /// What the list is filtered by.
 const FILTERS: &[&str] = &["state", "kind", "model_id", "label"];
 
@@ -62,13 +62,12 @@ pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery) -> Res
 
 fn filter(query: &Fields, at: Page) -> Result<JobFilter> {
     let refuse = |name: &str, text: &str, allowed: &str| Params::refuse(name, text, allowed);
-    let state = query.get("state").map(|text| {
-        text.parse::<JobState>().map_err(|_| refuse("state", text, "a state of a job"))
-    });
+    let state =
+        query.get("state").map(|text| text.parse::<JobState>().map_err(|_| refuse("state", text, "a state of a job")));
     let kind = query.get("kind").map(|text| text.parse::<JobKind>().map_err(|_| refuse("kind", text, "a kind of job")));
-    let model = query.get("model_id").map(|text| {
-        text.parse::<ModelId>().map_err(|_| refuse("model_id", text, "an id of the form mdl_<uuid>"))
-    });
+    let model = query
+        .get("model_id")
+        .map(|text| text.parse::<ModelId>().map_err(|_| refuse("model_id", text, "an id of the form mdl_<uuid>")));
     let label = query.get("label").map(|text| match text.split_once(':') {
         Some((name, value)) if !text.contains('\0') => Ok((name.trim().to_owned(), value.trim().to_owned())),
         _ => Err(refuse("label", text, "name:value")),

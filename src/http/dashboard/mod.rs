@@ -66,8 +66,7 @@ fn pages(app: &App) -> Router<App> {
         .route("/recipes", get(recipes::list))
         .route("/workers", get(workers::list))
         .route_layer(from_fn_with_state((Pace::Quick, app.limits.request), limit_time));
-    let uploads =
-        Router::new().route("/models", post(models::upload)).route("/datasets", post(datasets::upload));
+    let uploads = Router::new().route("/models", post(models::upload)).route("/datasets", post(datasets::upload));
     quick.merge(uploads).layer(CsrfLayer::new().with_rejection_response(refuse_site)).layer(from_fn(as_pages))
 }
 

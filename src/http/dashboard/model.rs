@@ -9,7 +9,7 @@ use super::bars::{self, Groups};
 use super::form::{Fields, InQuery};
 use super::frame::{Frame, Problems, page_with, see};
 use super::results::{self, Results};
-use super::show::{Markup, grouped, short_hash, short_id};
+use super::show::{Markup, cut, grouped, short_hash, short_id};
 use super::tensors::{self, Tensors};
 use crate::db::models::Model;
 use crate::db::{self, Conflict, FileRow, UploadState};
@@ -25,7 +25,11 @@ use crate::id::ModelId;
 /// Labels that are listed.
 const LABELS: usize = 40;
 /// Problems that are listed.
-const PROBLEMS: usize = 200;
+pub(super) const PROBLEMS: usize = 100;
+/// Files that are listed.
+pub(super) const FILES: usize = 100;
+/// Letters of a name that is listed.
+pub(super) const LETTERS: usize = 120;
 
 /// Something that is wrong with an upload.
 pub(super) struct Wrong {
@@ -35,8 +39,12 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    pub(super) fn of(problem: Problem) -> Self {
-        Self { pointer: problem.pointer, detail: problem.detail, code: problem.code.as_str() }
+    pub(super) fn of(problem: &Problem) -> Self {
+        Self {
+            pointer: cut(&problem.pointer, LETTERS),
+            detail: cut(&problem.detail, 2 * LETTERS),
+            code: problem.code.as_str(),
+        }
     }
 }
 
@@ -83,15 +91,17 @@ struct ModelPage {
     groups: Groups,
     tensors: Tensors,
     files: Vec<FileLine>,
+    files_told: String,
     delete: Delete,
 }
 
+/// What a list of so many files is.
+pub(super) fn files_told(files: usize) -> String {
+    if files > FILES { format!("The first {FILES} of {files}.") } else { "As they were uploaded.".to_owned() }
+}
+
 /// `GET /models/{id}`
-pub(super) async fn show(
-    State(app): State<App>,
-    Id(id): Id<ModelId>,
-    InQuery(query): InQuery,
-) -> Result<Response> {
+pub(super) async fn show(State(app): State<App>, Id(id): Id<ModelId>, InQuery(query): InQuery) -> Result<Response> {
     draw(&app, id, &query, StatusCode::OK, Problems::default()).await
 }
 
@@ -131,13 +141,14 @@ async fn draw(app: &App, id: ModelId, query: &Fields, status: StatusCode, proble
         problems,
         facts: facts(&model),
         more_labels: labels.len().saturating_sub(LABELS),
-        labels: labels.iter().take(LABELS).cloned().collect(),
+        labels: labels.iter().take(LABELS).map(|label| cut(label, LETTERS)).collect(),
         results: results::of(app, id, query.get("on")).await?,
         groups: model.header.as_ref().map(|header| bars::groups(&bytes_by_group(header))).unwrap_or_default(),
         tensors: tensors::of(model.header.as_ref(), query, &path),
-        errors: model.errors.into_iter().take(PROBLEMS).map(Wrong::of).collect(),
+        errors: model.errors.iter().take(PROBLEMS).map(Wrong::of).collect(),
         name: model.name,
-        files: files.into_iter().map(FileLine::of).collect(),
+        files_told: files_told(files.len()),
+        files: files.into_iter().take(FILES).map(FileLine::of).collect(),
         delete: Delete {
             action: format!("{path}/delete"),
             what: "Its files are let go. Jobs that worked on it keep their results and reports.",
@@ -161,7 +172,9 @@ fn facts(model: &Model) -> Vec<(&'static str, Markup)> {
         let architecture = header.architecture.as_deref().unwrap_or(family);
         let support = match header.support {
             Support::Full => "everything works: it can be run and measured",
-            Support::WeightsOnly => "its family is unknown: weights are compressed, and nothing is measured by running it",
+            Support::WeightsOnly => {
+                "its family is unknown: weights are compressed, and nothing is measured by running it"
+            }
         };
         facts.extend([
             ("Architecture", Markup::text(architecture)),

@@ -13,8 +13,8 @@ use crate::db::models::Model;
 use crate::db::{self, UploadState};
 use crate::http::State as App;
 use crate::http::error::Result;
-use crate::http::page::Page;
 use crate::http::models;
+use crate::http::page::Page;
 
 /// Models of a page.
 const ROWS: u32 = 50;

@@ -202,7 +202,12 @@ fn selects(models: Vec<Choice>, data: impl Fn(&str) -> Vec<Choice>, problems: &P
             "none: fidelity to the original alone",
             "What the report measures on; read once, at the end.",
         ),
-        select("calibration_dataset_id", "Calibration text", "none", "For recipes that take statistics of real inputs."),
+        select(
+            "calibration_dataset_id",
+            "Calibration text",
+            "none",
+            "For recipes that take statistics of real inputs.",
+        ),
         select("validation_dataset_id", "Validation rows", "none", "For recipes that choose between alternatives."),
         select("training_dataset_id", "Training text", "none", "For recipes that train."),
     ]

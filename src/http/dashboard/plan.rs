@@ -76,7 +76,11 @@ pub(super) async fn page(
         model: Markup::link(&format!("/models/{}", model.id), &model.name),
         change: format!("/jobs/new?{}", query.join("&")),
         plan: shown,
-        curl: format!("curl --json {} \\\n  {}/v1/jobs", quote(&body.to_string()), origin(headers)),
+        curl: format!(
+            "curl --json {} {}/v1/jobs",
+            quote(&serde_json::to_string_pretty(body).unwrap_or_default()),
+            origin(headers)
+        ),
         command: command(fields, &model.name, &datasets),
         fields: kept,
     })
@@ -107,7 +111,11 @@ fn shown(plan: &Plan, header: &ModelHeader) -> Shown {
                 Markup::bytes(predicted.size_bytes).0,
                 format!("from {} · {ratio:.2}×", short_bytes(header.size_bytes as f64)),
             ),
-            tile("Parameters after", Markup::count(predicted.parameters).0, format!("{bits:.2} bits per original weight")),
+            tile(
+                "Parameters after",
+                Markup::count(predicted.parameters).0,
+                format!("{bits:.2} bits per original weight"),
+            ),
             tile("Memory", format!("≤ {}", short_bytes(predicted.peak_memory_bytes as f64)), "at the peak".to_owned()),
             tile("Time", format!("≈ {}", seconds(predicted.wall_seconds)), "on two cores, roughly".to_owned()),
         ],
@@ -151,11 +159,14 @@ fn facts(plan: &Plan, header: &ModelHeader) -> Vec<(&'static str, Markup)> {
         ("Loads in", Markup::text(&loaders.join("; "))),
         ("Files", Markup::text(&files.join("; "))),
         ("Measured", Markup::text(&metrics)),
-        ("Needs", Markup::text(&format!(
-            "a worker with {} of memory and {} of scratch space",
-            short_bytes(predicted.peak_memory_bytes as f64),
-            short_bytes(predicted.disk_bytes as f64)
-        ))),
+        (
+            "Needs",
+            Markup::text(&format!(
+                "a worker with {} of memory and {} of scratch space",
+                short_bytes(predicted.peak_memory_bytes as f64),
+                short_bytes(predicted.disk_bytes as f64)
+            )),
+        ),
         ("Seed", Markup(plan.seed.to_string())),
     ]
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::form::{InQuery, encode};
 use super::frame::{Frame, page};
 use super::home::origin;
-use super::show::Markup;
+use super::show::{Markup, cut};
 use crate::db;
 use crate::engine::method::METHODS;
 use crate::engine::recipe::presets;
@@ -18,7 +18,7 @@ use crate::http::error::{Error, Result};
 use crate::http::page::Page;
 
 /// Stored recipes of a page.
-const ROWS: u32 = 50;
+const ROWS: u32 = 10;
 
 struct Row {
     name: String,
@@ -36,7 +36,7 @@ impl Row {
             name: name.to_owned(),
             kind,
             told,
-            stages: stages.map(stage).collect(),
+            stages: stages.map(|one| cut(&stage(one), 300)).collect(),
             json: Markup::json(recipe),
             use_it: format!("/jobs/new?recipe_name={}", encode(name)),
         }
@@ -54,11 +54,7 @@ struct RecipesPage {
 }
 
 /// `GET /recipes`
-pub(super) async fn list(
-    State(app): State<App>,
-    InQuery(query): InQuery,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
     let at = Page::after(query.get("cursor"), ROWS)?;
     let mut recipes = Vec::new();
     if at.before.is_none() {

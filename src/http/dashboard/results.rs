@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::frontier::{Place, dominated};
 use super::frontier_plot::{self, Mark};
-use super::show::{Markup, name, percent, points, short_id};
+use super::show::{Markup, cut, name, percent, points, short_id};
 use crate::db;
 use crate::db::jobs::Outcome;
 use crate::engine::problem::escape_pointer;
@@ -16,6 +16,8 @@ use crate::id::{JobId, ModelId};
 
 /// Jobs that are looked at.
 const JOBS: u32 = 200;
+/// Results that another beats and that are shown.
+const DOMINATED: usize = 20;
 /// Agreement with the original stands among the metrics under this name.
 const AGREEMENT: &str = "top1_agreement";
 
@@ -127,7 +129,8 @@ fn measured(outcome: &Outcome, on: Option<&str>) -> Vec<Measured> {
         .flatten()
         .filter_map(|(metric, value)| {
             let at = escape_pointer(metric);
-            let before = outcome.before.as_ref().and_then(|before| interval(before.pointer(&format!("/quality/{at}"))?));
+            let before =
+                outcome.before.as_ref().and_then(|before| interval(before.pointer(&format!("/quality/{at}"))?));
             let change = after.pointer(&format!("/quality_change/{at}")).and_then(interval);
             Some(of(metric, interval(value)?, change, before))
         })
@@ -152,14 +155,25 @@ pub(super) fn recipe(outcome: &Outcome) -> String {
     recipe_title(outcome.recipe_name.as_deref(), outcome.recipe.as_ref())
 }
 
+/// `quantize 4 bits`, `factorize 0.5`: a method with what tells it from others of its kind.
+fn stage_title(stage: &Value) -> Option<String> {
+    let method = stage.get("method")?.as_str()?;
+    let number = |key: &str| stage.pointer(&format!("/params/{key}")).filter(|value| value.is_number());
+    Some(match (number("bits"), number("rank_ratio").or(number("rank"))) {
+        (Some(bits), _) => format!("{method} {bits} bits"),
+        (None, Some(rank)) => format!("{method} {rank}"),
+        (None, None) => method.to_owned(),
+    })
+}
+
 /// A recipe's name, or its methods.
 pub(super) fn recipe_title(name: Option<&str>, recipe: Option<&Value>) -> String {
     if let Some(name) = name {
-        return name.to_owned();
+        return cut(name, 80);
     }
     let stages = recipe.and_then(|recipe| recipe.get("stages")?.as_array());
-    let methods: Vec<&str> = stages.into_iter().flatten().filter_map(|stage| stage.get("method")?.as_str()).collect();
-    if methods.is_empty() { "a recipe".to_owned() } else { methods.join(" → ") }
+    let methods: Vec<String> = stages.into_iter().flatten().filter_map(stage_title).collect();
+    if methods.is_empty() { "a recipe".to_owned() } else { cut(&methods.join(" → "), 80) }
 }
 
 fn draw(all: Vec<Measured>, chosen: Option<&str>) -> Option<Results> {
@@ -192,9 +206,9 @@ fn draw(all: Vec<Measured>, chosen: Option<&str>) -> Option<Results> {
         first.on
     );
     let before = first.before;
-    let places: Vec<Place> =
-        kept.iter().map(|one| Place { bytes: one.bytes as f64, value: one.value.value }).collect();
+    let places: Vec<Place> = kept.iter().map(|one| Place { bytes: one.bytes as f64, value: one.value.value }).collect();
     let dominated = dominated(&places);
+    let (kept, dominated) = thin_out(kept, dominated);
     let marks: Vec<Mark> = kept
         .iter()
         .zip(&dominated)
@@ -216,6 +230,18 @@ fn draw(all: Vec<Measured>, chosen: Option<&str>) -> Option<Results> {
         kept.into_iter().zip(dominated).map(|(one, is_dominated)| (one.bytes, row(one, is_dominated))).collect();
     rows.sort_by_key(|(bytes, _)| *bytes);
     Some(Results { choices, metric, lead, plot, original, rows: rows.into_iter().map(|(_, row)| row).collect() })
+}
+
+/// All that are on the frontier, and of the others the newest: a page is no archive.
+fn thin_out(measured: Vec<Measured>, dominated: Vec<bool>) -> (Vec<Measured>, Vec<bool>) {
+    let mut room = DOMINATED;
+    let pairs = measured.into_iter().zip(dominated);
+    let kept = pairs.filter(|(_, is_dominated)| {
+        let fits = !is_dominated || room > 0;
+        room -= usize::from(*is_dominated && fits);
+        fits
+    });
+    kept.unzip()
 }
 
 fn metric_name(metric: &str) -> String {

@@ -10,6 +10,9 @@ use crate::engine::report::html::format::{escape, seconds};
 
 pub(super) use crate::engine::report::html::format::{bytes, count, grouped, name, percent, points, short_bytes};
 
+/// Letters of JSON that are shown.
+const JSON_LETTERS: usize = 4_000;
+
 /// Text that is HTML already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Markup(pub(super) String);
@@ -92,22 +95,34 @@ impl Markup {
         Self(format!("<a href=\"{}\">{}</a>", escape(path), escape(text)))
     }
 
-    /// JSON for reading.
+    /// JSON for reading, cut where it is long.
     pub(super) fn json(value: &Value) -> Self {
-        Self(escape(&serde_json::to_string_pretty(value).unwrap_or_default()))
+        Self(escape(&cut(&serde_json::to_string_pretty(value).unwrap_or_default(), JSON_LETTERS)))
     }
 }
 
 /// `3 minutes ago`. What lies ahead of us by a clock's error is `now`.
 fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let is_past = at <= now;
-    let span = if is_past { now - at } else { at - now };
+    // what lies ahead is rounded: a deadline of a day is not "in 23 hours" a moment later
+    let span = if is_past { now - at } else { rounded(at - now) };
     let words = words(span);
     match (words, is_past) {
         (None, _) => "just now".to_owned(),
         (Some(words), true) => format!("{words} ago"),
         (Some(words), false) => format!("in {words}"),
     }
+}
+
+/// With half of its unit more.
+fn rounded(span: TimeDelta) -> TimeDelta {
+    let half = match span.num_seconds() {
+        ..60 => 0,
+        60..3_570 => 30,
+        3_570..84_600 => 1_800,
+        _ => 43_200,
+    };
+    span + TimeDelta::seconds(half)
 }
 
 /// A span in its largest unit; `None` for one of a few seconds.
@@ -121,6 +136,15 @@ fn words(span: TimeDelta) -> Option<String> {
         _ => (seconds / 86_400, "day"),
     };
     Some(format!("{number} {unit}{}", if number == 1 { "" } else { "s" }))
+}
+
+/// At most so many letters of a text whose length nobody bounds.
+pub(super) fn cut(text: &str, letters: usize) -> String {
+    let mut short: String = text.chars().take(letters).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// The end of an id: enough to tell it from others at a glance.
@@ -150,6 +174,9 @@ mod tests {
             (7_300, "2 hours ago"),
             (200_000, "2 days ago"),
             (-90_000, "in 1 day"),
+            (-86_398, "in 1 day"),
+            (-7_199, "in 2 hours"),
+            (-100, "in 2 minutes"),
         ] {
             assert_eq!(relative(now - TimeDelta::seconds(seconds), now), told);
         }

@@ -1,11 +1,12 @@
 //! The tensors of a model, from its stored header, with search.
 
 use super::form::Fields;
-use super::show::{Markup, grouped};
+use super::model::LETTERS;
+use super::show::{Markup, cut, grouped};
 use crate::engine::model::{ModelHeader, TensorInfo};
 
 /// Tensors of a page.
-const ROWS: usize = 100;
+const ROWS: usize = 60;
 
 /// A tensor in the table.
 pub(super) struct Row {
@@ -53,15 +54,22 @@ pub(super) fn of(header: Option<&ModelHeader>, query: &Fields, path: &str) -> Te
         (some, _) if some < all.len() => format!("{} of {}.", grouped(some as u64), grouped(all.len() as u64)),
         (some, _) => format!("All {}.", grouped(some as u64)),
     };
-    let next = (to < found.len()).then(|| format!("{path}{}#tensors", query.query(&["q", "on"], ("from", &to.to_string()))));
-    Tensors { all: all.len(), query: query.text("q"), told, rows: shown.iter().map(|tensor| row(tensor)).collect(), next }
+    let next =
+        (to < found.len()).then(|| format!("{path}{}#tensors", query.query(&["q", "on"], ("from", &to.to_string()))));
+    Tensors {
+        all: all.len(),
+        query: query.text("q"),
+        told,
+        rows: shown.iter().map(|tensor| row(tensor)).collect(),
+        next,
+    }
 }
 
 fn row(tensor: &TensorInfo) -> Row {
     let shape: Vec<String> = tensor.shape.iter().map(ToString::to_string).collect();
     Row {
-        name: tensor.name.clone(),
-        site: tensor.site.clone(),
+        name: cut(&tensor.name, LETTERS),
+        site: tensor.site.as_deref().map(|site| cut(site, LETTERS)),
         dtype: tensor.dtype.as_str(),
         shape: shape.join(" × "),
         bytes: Markup::bytes(tensor.bytes),

@@ -25,7 +25,8 @@
   // The same words as the server's.
   const relative = (at) => {
     const seconds = Math.trunc((Date.now() - at) / 1000);
-    const size = Math.abs(seconds);
+    const ahead = -seconds;
+    const size = seconds >= 0 ? seconds : ahead + (ahead < 60 ? 0 : ahead < 3570 ? 30 : ahead < 84600 ? 1800 : 43200);
     if (size < 5) return "just now";
     const [number, unit] = size < 60 ? [size, "second"] : size < 3600 ? [Math.trunc(size / 60), "minute"]
       : size < 86400 ? [Math.trunc(size / 3600), "hour"] : [Math.trunc(size / 86400), "day"];
