@@ -282,6 +282,11 @@ async fn forms_post_and_redirect() {
     assert_eq!(cancelled.header("location"), job);
     let again = good_page(&app, &job).await;
     assert!(again.contains("cancelled") && again.contains("Retry"));
+    let retried = post(&app, &format!("{job}/retry"), "").await.expect(303).header("location").to_owned();
+    assert!(retried != job && good_page(&app, &retried).await.contains("Repeats"));
+    let live = post(&app, &format!("{retried}/retry"), "").await.expect(409);
+    assert!(check_page("retry", &live).contains("It was not retried"));
+    post(&app, &format!("{retried}/cancel"), "").await.expect(303);
     post(&app, &format!("/models/{model}/delete"), "").await.expect(303);
     app.get(&format!("/v1/models/{model}")).await.expect(404);
 }

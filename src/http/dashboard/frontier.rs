@@ -1,5 +1,7 @@
 //! Which results are worth having: smaller, or better, than every other. Pure.
 
+use crate::engine::report::pareto;
+
 /// A result: bytes, and a metric of which more is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Place {
@@ -9,10 +11,8 @@ pub(super) struct Place {
 
 /// Whether another of them is as small and as good, and in one of the two better. Of equals none is dominated.
 pub(super) fn dominated(places: &[Place]) -> Vec<bool> {
-    let beats = |one: &Place, other: &Place| {
-        one.bytes <= other.bytes && one.value >= other.value && (one.bytes < other.bytes || one.value > other.value)
-    };
-    places.iter().map(|place| places.iter().any(|other| beats(other, place))).collect()
+    let point = |place: &Place| pareto::Point { size_bytes: place.bytes as u64, value: place.value };
+    pareto::dominated(&places.iter().map(point).collect::<Vec<_>>())
 }
 
 /// The corners of the steps that those which are not dominated make, from the smallest on.

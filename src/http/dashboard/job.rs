@@ -60,7 +60,7 @@ struct JobPage {
     title: String,
     kind: JobKind,
     state: Markup,
-    is_failed: bool,
+    can_retry: bool,
     is_cancelling: bool,
     can_cancel: bool,
     again: Option<String>,
@@ -106,6 +106,21 @@ pub(super) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, headers: H
     }
 }
 
+/// `POST /jobs/{id}/retry`: then the new job's page.
+pub(super) async fn retry(State(app): State<App>, Id(id): Id<JobId>, headers: HeaderMap) -> Result<Response> {
+    let retried = async {
+        let new = jobs::again(&app, id, None).await?;
+        jobs::store(&app, &new).await
+    };
+    match retried.await {
+        Ok(job) => Ok(see(&format!("/jobs/{}", job.id))),
+        Err(error) => {
+            let (status, problems) = Problems::of("It was not retried:", error)?;
+            draw(&app, id, 0, &headers, status, problems).await
+        }
+    }
+}
+
 async fn draw(
     app: &App,
     id: JobId,
@@ -133,7 +148,7 @@ async fn draw(
         title: title(&job),
         kind: job.kind,
         state: Markup::state(job.state.as_str()),
-        is_failed: job.state.is_terminal() && job.state != JobState::Succeeded,
+        can_retry: job.state.is_terminal() && job.state != JobState::Succeeded && job.kind != JobKind::Validate,
         is_cancelling: job.state == JobState::Cancelling,
         can_cancel: !job.state.is_terminal(),
         again: again(&job),

@@ -80,5 +80,6 @@ fn filter(query: &Fields, at: Page) -> Result<JobFilter> {
         recipe_name: None,
         limit: at.filter().limit,
         before: at.before,
+        ..JobFilter::default()
     })
 }

@@ -63,6 +63,7 @@ fn pages(app: &App) -> Router<App> {
         .route("/jobs/new", get(new_job::show))
         .route("/jobs/{job_id}", get(job::show))
         .route("/jobs/{job_id}/cancel", post(job::cancel))
+        .route("/jobs/{job_id}/retry", post(job::retry))
         .route("/recipes", get(recipes::list))
         .route("/workers", get(workers::list))
         .route_layer(from_fn_with_state((Pace::Quick, app.limits.request), limit_time));

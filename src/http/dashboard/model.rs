@@ -118,7 +118,7 @@ pub(super) async fn delete(State(app): State<App>, Id(id): Id<ModelId>) -> Resul
 pub(super) fn in_use(error: db::Error) -> Result<Problems> {
     match error {
         db::Error::Conflict(conflict @ Conflict::InUse { .. }) => {
-            let detail = Detail::new("", code::NOT_READY, conflict.to_string());
+            let detail = Detail::new("", code::IN_USE, conflict.to_string());
             Ok(Problems { title: "It was not deleted:", list: vec![detail] })
         }
         error => Err(error.into()),
