@@ -8,8 +8,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
-    State as App, api_keys, artifacts, auth, capabilities, compare, connection, dashboard, datasets, frontier, jobs, metrics,
-    models, operations, ready, recipes, tensors, usage, workers,
+    State as App, api_keys, artifacts, auth, capabilities, compare, connection, dashboard, datasets, frontier, jobs,
+    metrics, models, operations, ready, recipes, tensors, usage, workers,
 };
 
 /// An operation.

@@ -1,7 +1,6 @@
 //! `/datasets/{id}`: what a dataset holds.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -12,7 +11,7 @@ use super::show::{Markup, cut, grouped};
 use crate::db::datasets::Dataset;
 use crate::db::{self, UploadState};
 use crate::engine::data::LabelCount;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Id;
 use crate::id::DatasetId;
@@ -46,12 +45,12 @@ struct DatasetPage {
 }
 
 /// `GET /datasets/{id}`
-pub(super) async fn show(State(app): State<App>, Id(id): Id<DatasetId>) -> Result<Response> {
+pub(super) async fn show(app: App, Id(id): Id<DatasetId>) -> Result<Response> {
     draw(&app, id, StatusCode::OK, Problems::default()).await
 }
 
 /// `POST /datasets/{id}/delete`: then the list.
-pub(super) async fn delete(State(app): State<App>, Id(id): Id<DatasetId>) -> Result<Response> {
+pub(super) async fn delete(app: App, Id(id): Id<DatasetId>) -> Result<Response> {
     match db::datasets::delete(&app.pool, app.tenant, id).await {
         Ok(true) => Ok(see("/datasets")),
         Ok(false) => Err(Error::not_found(format_args!("dataset {id}"))),

@@ -1,7 +1,7 @@
 //! `/datasets`: what there is, and the form that adds to it.
 
 use askama::Template;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use super::show::Markup;
 use super::upload_form::UploadForm;
 use crate::db::datasets::Dataset;
 use crate::db::{self, UploadState};
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::datasets;
 use crate::http::error::Result;
 use crate::http::page::Page;
@@ -58,12 +58,12 @@ struct DatasetsPage {
 }
 
 /// `GET /datasets`
-pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery) -> Result<Response> {
+pub(super) async fn list(app: App, InQuery(query): InQuery) -> Result<Response> {
     draw(&app, query.get("cursor"), StatusCode::OK, Problems::default()).await
 }
 
 /// `POST /datasets`: then the dataset's page.
-pub(super) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
+pub(super) async fn upload(app: App, request: Request) -> Result<Response> {
     match datasets::store(&app, request).await {
         Ok(dataset) => Ok(see(&format!("/datasets/{}", dataset.id))),
         Err(error) => {

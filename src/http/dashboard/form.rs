@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use crate::http::error::{Error, Result};
 use crate::http::extract::media_type;
-use crate::http::{State as App, code};
+use crate::http::{State as Server, code};
 
 /// Bytes of a form without files.
 const FORM_BYTES: usize = 64 << 10;
@@ -53,10 +53,10 @@ pub(super) fn encode(text: &str) -> String {
 /// The fields of a query.
 pub(super) struct InQuery(pub(super) Fields);
 
-impl FromRequestParts<App> for InQuery {
+impl FromRequestParts<Server> for InQuery {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+    async fn from_request_parts(parts: &mut Parts, _: &Server) -> Result<Self> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Error::new(code::QUERY_INVALID, "the query is no list of name=value"))?;
         Ok(Self(Fields(pairs.0)))
@@ -66,22 +66,22 @@ impl FromRequestParts<App> for InQuery {
 /// The fields of a body.
 pub(super) struct InBody(pub(super) Fields);
 
-impl FromRequest<App> for InBody {
+impl FromRequest<Server> for InBody {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
+    async fn from_request(request: Request, server: &Server) -> Result<Self> {
         let given = media_type(request.headers());
         if given != "application/x-www-form-urlencoded" {
             let detail = format!("the body must be a form, not '{given}'");
             return Err(Error::new(code::MEDIA_TYPE_UNSUPPORTED, detail));
         }
         let (parts, body) = request.into_parts();
-        let bytes = tokio::time::timeout(app.limits.stall, to_bytes(body, FORM_BYTES))
+        let bytes = tokio::time::timeout(server.limits.stall, to_bytes(body, FORM_BYTES))
             .await
             .map_err(|_| Error::new(code::REQUEST_TIMEOUT, "the form did not arrive in time"))?
             .map_err(|_| Error::new(code::BODY_TOO_LARGE, format!("a form may have {FORM_BYTES} bytes")))?;
         let request = Request::from_parts(parts, Body::from(bytes));
-        let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, app)
+        let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, server)
             .await
             .map_err(|_| Error::new(code::BAD_REQUEST, "the body is no form"))?;
         Ok(Self(Fields(pairs)))

@@ -1,7 +1,6 @@
 //! `/`: what is going on, and how to start.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use http::header::HOST;
@@ -11,7 +10,7 @@ use super::job_row::{self, Row};
 use super::models;
 use crate::db::jobs::JobFilter;
 use crate::db::{self, ListFilter, UploadState};
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 
 /// Jobs and models that are shown.
@@ -31,7 +30,7 @@ struct HomePage {
 }
 
 /// `GET /`
-pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn show(app: App, headers: HeaderMap) -> Result<Response> {
     let newest = ListFilter { limit: ROWS, before: None };
     let models = db::models::list(&app.pool, app.tenant, &newest).await?;
     let datasets = db::names::recent_datasets(&app.pool, app.tenant, 1).await?;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -21,7 +20,7 @@ use crate::db::jobs::{Job, JobFile, JobKind, JobState};
 use crate::engine::problem::escape_pointer;
 use crate::http::error::{Detail, Result};
 use crate::http::extract::Id;
-use crate::http::{ROUTES, State as App, jobs};
+use crate::http::{App, ROUTES, jobs};
 use crate::id::JobId;
 
 /// Lines of the log on a page.
@@ -85,18 +84,13 @@ struct JobPage {
 }
 
 /// `GET /jobs/{id}`
-pub(super) async fn show(
-    State(app): State<App>,
-    Id(id): Id<JobId>,
-    InQuery(query): InQuery,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(super) async fn show(app: App, Id(id): Id<JobId>, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
     let after = query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
     draw(&app, id, after, &headers, StatusCode::OK, Problems::default()).await
 }
 
 /// `POST /jobs/{id}/cancel`: then the job's page.
-pub(super) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn cancel(app: App, Id(id): Id<JobId>, headers: HeaderMap) -> Result<Response> {
     match jobs::stop(&app, id).await {
         Ok(_) => Ok(see(&format!("/jobs/{id}"))),
         Err(error) => {
@@ -107,7 +101,7 @@ pub(super) async fn cancel(State(app): State<App>, Id(id): Id<JobId>, headers: H
 }
 
 /// `POST /jobs/{id}/retry`: then the new job's page.
-pub(super) async fn retry(State(app): State<App>, Id(id): Id<JobId>, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn retry(app: App, Id(id): Id<JobId>, headers: HeaderMap) -> Result<Response> {
     let retried = async {
         let new = jobs::again(&app, id, None).await?;
         jobs::store(&app, &new).await

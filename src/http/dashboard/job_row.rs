@@ -10,7 +10,7 @@ use super::show::{Markup, cut, name, percent, short_bytes};
 use crate::db;
 use crate::db::jobs::{Job, JobKind, Outcome};
 use crate::engine::problem::escape_pointer;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 
 /// A job in a table.

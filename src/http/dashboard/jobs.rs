@@ -1,7 +1,6 @@
 //! `/jobs`: the list, with filters in its address.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 
 use super::choices::{self, Choice};
@@ -10,7 +9,7 @@ use super::frame::{Frame, page};
 use super::job_row::{self, Row};
 use crate::db;
 use crate::db::jobs::{JobFilter, JobKind, JobState};
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 use crate::http::extract::Params;
 use crate::http::page::Page;
@@ -37,7 +36,7 @@ struct JobsPage {
 }
 
 /// `GET /jobs`
-pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery) -> Result<Response> {
+pub(super) async fn list(app: App, InQuery(query): InQuery) -> Result<Response> {
     let at = Page::after(query.get("cursor"), ROWS)?;
     let filter = filter(&query, at)?;
     let found = db::jobs::list(&app.pool, app.tenant, &filter).await?;

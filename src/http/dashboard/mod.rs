@@ -39,18 +39,18 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::Error;
 use super::layers::{AsPage, Pace, limit_time};
-use super::{State as App, code};
+use super::{State as Server, code};
 
 /// Nothing from elsewhere, nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Every page and what its forms post to. A layer that asks who is there belongs around [`pages`]; assets are for all.
-pub(super) fn router(app: &App) -> Router<App> {
-    pages(app).merge(assets())
+pub(super) fn router(server: &Server) -> Router<Server> {
+    pages(server).merge(assets())
 }
 
-fn pages(app: &App) -> Router<App> {
+fn pages(server: &Server) -> Router<Server> {
     let quick = Router::new()
         .route("/", get(home::show))
         .route("/models", get(models::list))
@@ -66,12 +66,12 @@ fn pages(app: &App) -> Router<App> {
         .route("/jobs/{job_id}/retry", post(job::retry))
         .route("/recipes", get(recipes::list))
         .route("/workers", get(workers::list))
-        .route_layer(from_fn_with_state((Pace::Quick, app.limits.request), limit_time));
+        .route_layer(from_fn_with_state((Pace::Quick, server.limits.request), limit_time));
     let uploads = Router::new().route("/models", post(models::upload)).route("/datasets", post(datasets::upload));
     quick.merge(uploads).layer(CsrfLayer::new().with_rejection_response(refuse_site)).layer(from_fn(as_pages))
 }
 
-fn assets() -> Router<App> {
+fn assets() -> Router<Server> {
     Router::new().route("/assets/{name}", get(assets::find))
 }
 

@@ -1,7 +1,6 @@
 //! `/models/{id}`: what a model is, what came of it, and what it holds.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -19,7 +18,7 @@ use crate::engine::problem::Problem;
 use crate::http::error::{Detail, Error, Result};
 use crate::http::extract::Id;
 use crate::http::models::bytes_by_group;
-use crate::http::{State as App, code};
+use crate::http::{App, code};
 use crate::id::ModelId;
 
 /// Labels that are listed.
@@ -101,12 +100,12 @@ pub(super) fn files_told(files: usize) -> String {
 }
 
 /// `GET /models/{id}`
-pub(super) async fn show(State(app): State<App>, Id(id): Id<ModelId>, InQuery(query): InQuery) -> Result<Response> {
+pub(super) async fn show(app: App, Id(id): Id<ModelId>, InQuery(query): InQuery) -> Result<Response> {
     draw(&app, id, &query, StatusCode::OK, Problems::default()).await
 }
 
 /// `POST /models/{id}/delete`: then the list.
-pub(super) async fn delete(State(app): State<App>, Id(id): Id<ModelId>) -> Result<Response> {
+pub(super) async fn delete(app: App, Id(id): Id<ModelId>) -> Result<Response> {
     match db::models::delete(&app.pool, app.tenant, id).await {
         Ok(true) => Ok(see("/models")),
         Ok(false) => Err(Error::not_found(format_args!("model {id}"))),

@@ -1,7 +1,7 @@
 //! `/models`: what there is, and the form that adds to it.
 
 use askama::Template;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use super::show::Markup;
 use super::upload_form::UploadForm;
 use crate::db::models::Model;
 use crate::db::{self, UploadState};
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 use crate::http::models;
 use crate::http::page::Page;
@@ -59,12 +59,12 @@ struct ModelsPage {
 }
 
 /// `GET /models`
-pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery) -> Result<Response> {
+pub(super) async fn list(app: App, InQuery(query): InQuery) -> Result<Response> {
     draw(&app, query.get("cursor"), StatusCode::OK, Problems::default()).await
 }
 
 /// `POST /models`: then the model's page.
-pub(super) async fn upload(State(app): State<App>, request: Request) -> Result<Response> {
+pub(super) async fn upload(app: App, request: Request) -> Result<Response> {
     match models::store(&app, request).await {
         Ok(model) => Ok(see(&format!("/models/{}", model.id))),
         Err(error) => {

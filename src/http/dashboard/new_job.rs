@@ -1,7 +1,6 @@
 //! `/jobs/new`: a job's form, then its plan; `POST /jobs` starts it.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
@@ -14,7 +13,7 @@ use super::plan;
 use crate::db::{self, ListFilter};
 use crate::engine::recipe::presets;
 use crate::http::error::{Detail, Result};
-use crate::http::{State as App, jobs};
+use crate::http::{App, jobs};
 use crate::id::{DatasetId, ModelId};
 
 /// The form's fields.
@@ -81,7 +80,7 @@ struct NewJobPage {
 }
 
 /// `GET /jobs/new`: the form, or with `step=plan` the plan of what was filled in.
-pub(super) async fn show(State(app): State<App>, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn show(app: App, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
     if query.get("step") != Some("plan") {
         return form(&app, &query, StatusCode::OK, &Problems::default()).await;
     }
@@ -96,7 +95,7 @@ pub(super) async fn show(State(app): State<App>, InQuery(query): InQuery, header
 }
 
 /// `POST /jobs`: then the job's page.
-pub(super) async fn start(State(app): State<App>, InBody(fields): InBody) -> Result<Response> {
+pub(super) async fn start(app: App, InBody(fields): InBody) -> Result<Response> {
     let started = async {
         let checked = jobs::check(&app, &body(&fields)).await?;
         jobs::enqueue(&app, checked).await

@@ -15,7 +15,7 @@ use crate::engine::model::ModelHeader;
 use crate::engine::plan::Plan;
 use crate::engine::report::html::format::seconds;
 use crate::engine::run::loaders;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 use crate::http::jobs::Checked;
 

@@ -1,7 +1,6 @@
 //! `/recipes`: presets and stored ones.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde_json::Value;
@@ -13,7 +12,7 @@ use super::show::{Markup, cut};
 use crate::db;
 use crate::engine::method::METHODS;
 use crate::engine::recipe::presets;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::{Error, Result};
 use crate::http::page::Page;
 
@@ -54,7 +53,7 @@ struct RecipesPage {
 }
 
 /// `GET /recipes`
-pub(super) async fn list(State(app): State<App>, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn list(app: App, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
     let at = Page::after(query.get("cursor"), ROWS)?;
     let mut recipes = Vec::new();
     if at.before.is_none() {

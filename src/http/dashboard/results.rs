@@ -10,7 +10,7 @@ use super::show::{Markup, cut, name, percent, points, short_id};
 use crate::db;
 use crate::db::jobs::Outcome;
 use crate::engine::problem::escape_pointer;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 use crate::id::{JobId, ModelId};
 

@@ -1,14 +1,13 @@
 //! `/workers`: who is there, and what they can do.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 
 use super::frame::{Frame, page};
 use super::show::Markup;
 use crate::db;
 use crate::db::workers::WorkerRow;
-use crate::http::State as App;
+use crate::http::App;
 use crate::http::error::Result;
 
 struct Row {
@@ -52,7 +51,7 @@ struct WorkersPage {
 }
 
 /// `GET /workers`
-pub(super) async fn list(State(app): State<App>) -> Result<Response> {
+pub(super) async fn list(app: App) -> Result<Response> {
     let workers = db::workers::list(&app.pool).await?;
     let live = workers.iter().filter(|worker| worker.live).count();
     let told = match live {
