@@ -14,10 +14,11 @@ pub mod jobs;
 pub mod keys;
 mod listen;
 pub mod models;
+pub mod names;
 pub mod recipes;
 mod upload;
-pub mod usage;
 pub mod uploads;
+pub mod usage;
 pub mod workers;
 
 use std::time::Duration;

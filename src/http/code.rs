@@ -38,6 +38,7 @@ codes! {
     BODY_INCOMPLETE = "body_incomplete", BAD_REQUEST, "the body ended before it was whole";
     CONTENT_RANGE_INVALID = "content_range_invalid", BAD_REQUEST, "the Content-Range is not one that can be taken";
     HOST_NOT_ALLOWED = "host_not_allowed", FORBIDDEN, "without keys only loopback names are answered";
+    CROSS_SITE = "cross_site", FORBIDDEN, "another site sent this form";
     NOT_FOUND = "not_found", NOT_FOUND, "there is no such thing";
     ARTIFACTS_UNAVAILABLE = "artifacts_unavailable", NOT_FOUND, "the job left no files";
     REPORT_UNAVAILABLE = "report_unavailable", NOT_FOUND, "the job has no report";

@@ -112,6 +112,13 @@ async fn created(mut work: Work, dataset: Dataset) -> Result<Response> {
     work.finish(Answer::created(&location, &shown)?).await
 }
 
+/// Takes a form of files as a dataset; it is durable when this returns.
+pub(super) async fn store(app: &App, request: Request) -> Result<Dataset> {
+    let form = upload::receive(app, request, Purpose::Dataset).await?;
+    let new = NewDataset { name: form.name, files: form.files };
+    Ok(db::datasets::insert(&app.pool, app.tenant, &new).await?)
+}
+
 /// `GET /v1/datasets`
 pub(super) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     let page = Page::of(&Params::of(&uri, &["limit", "cursor"])?)?;

@@ -14,12 +14,20 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 use tracing::Instrument;
 
-use super::error::{Error, Result};
+use super::error::{Document, Error, Result};
 use super::origin::{Origin, REQUEST_ID};
 use super::prefer;
 use crate::telemetry::metrics;
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Lies with a response whose refusal is to be a page for people, which this writes, and not a problem document.
+#[derive(Clone, Copy)]
+pub(super) struct AsPage(pub(super) fn(&Document) -> String);
+
+/// Lies with a response that says itself what is wrong: a form with its problems.
+#[derive(Clone, Copy)]
+pub(super) struct Written;
 
 /// The outermost layer: gives the request its id, makes every refusal a problem document, writes the log line, counts.
 ///
@@ -75,6 +83,9 @@ const fn class_label(status: u16) -> &'static str {
 /// The error that a response stands for. A response with an error's status that no handler of ours made (an unknown
 /// route, a wrong method) stands for its status.
 fn problem(response: &Response) -> Option<Error> {
+    if response.extensions().get::<Written>().is_some() {
+        return None;
+    }
     let status = response.status();
     let own = response.extensions().get::<Error>().cloned();
     own.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Error::of_status(status)))
@@ -85,8 +96,12 @@ fn render(response: Response, error: &Error, id: &str, is_head: bool) -> Respons
     if let Some(cause) = error.cause() {
         tracing::error!(status = parts.status.as_u16(), "a request failed: {cause}");
     }
-    let body = serde_json::to_vec(&error.document(id)).unwrap_or_default();
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let document = error.document(id);
+    let (media_type, body) = match parts.extensions.get::<AsPage>() {
+        Some(AsPage(write)) => ("text/html; charset=utf-8", write(&document).into_bytes()),
+        None => ("application/problem+json", serde_json::to_vec(&document).unwrap_or_default()),
+    };
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if parts.headers.get(ALLOW).is_some_and(HeaderValue::is_empty) {
         parts.headers.remove(ALLOW);

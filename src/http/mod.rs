@@ -11,6 +11,7 @@ mod capabilities;
 mod code;
 mod compare;
 mod connection;
+mod dashboard;
 mod datasets;
 mod error;
 mod extract;

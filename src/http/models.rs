@@ -83,6 +83,20 @@ struct Groups {
     other: u64,
 }
 
+/// Bytes of a model's tensors by what they are for: the groups that hold any, with their names.
+pub(super) fn bytes_by_group(header: &ModelHeader) -> Vec<(&'static str, u64)> {
+    let Groups { embedding, attention, mlp, norms, head, other } = Groups::of(header);
+    let groups = [
+        ("embedding", embedding),
+        ("attention", attention),
+        ("mlp", mlp),
+        ("norms", norms),
+        ("head", head),
+        ("other", other),
+    ];
+    groups.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
+}
+
 impl Groups {
     fn of(header: &ModelHeader) -> Self {
         let category: HashMap<&str, Category> =
@@ -172,6 +186,13 @@ async fn created(mut work: Work, model: Model) -> Result<Response> {
     let location = format!("/v1/models/{}", model.id);
     let shown = Shown::of(model).with_files(work.conn()).await?;
     work.finish(Answer::created(&location, &shown)?).await
+}
+
+/// Takes a form of files as a model; it is durable when this returns.
+pub(super) async fn store(app: &App, request: Request) -> Result<Model> {
+    let form = upload::receive(app, request, Purpose::Model).await?;
+    let new = NewModel { name: form.name, files: form.files, source_job_id: None };
+    Ok(db::models::insert(&app.pool, app.tenant, &new).await?)
 }
 
 /// `GET /v1/models`

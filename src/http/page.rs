@@ -39,6 +39,11 @@ impl Page {
         Ok(Self { limit, before: params.get("cursor").map(decode).transpose()? })
     }
 
+    /// The page after a cursor, with so many rows.
+    pub(super) fn after(cursor: Option<&str>, limit: u32) -> Result<Self> {
+        Ok(Self { limit, before: cursor.map(decode).transpose()? })
+    }
+
     /// One row more than the page has, to see whether there is another page.
     pub(super) fn filter(self) -> db::ListFilter {
         db::ListFilter { limit: self.limit + 1, before: self.before }
@@ -55,6 +60,11 @@ impl Page {
 }
 
 impl<T> List<T> {
+    /// The rows, and the cursor after them where there are more.
+    pub(super) fn into_parts(self) -> (Vec<T>, Option<String>) {
+        (self.data, self.next_cursor)
+    }
+
     /// A list that is always whole.
     pub(super) fn whole(data: Vec<T>) -> Self {
         Self { data, next_cursor: None }

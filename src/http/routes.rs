@@ -8,8 +8,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::layers::{self, Pace};
 use super::{
-    State as App, api_keys, artifacts, auth, capabilities, compare, datasets, frontier, jobs, metrics, models, operations,
-    ready, recipes, tensors, uploads, usage, workers,
+    State as App, api_keys, artifacts, auth, capabilities, compare, dashboard, datasets, frontier, jobs, metrics,
+    models, operations, ready, recipes, tensors, uploads, usage, workers,
 };
 
 /// An operation.
@@ -96,6 +96,8 @@ pub fn router(app: App) -> Router {
     let guard = from_fn_with_state(app.clone(), auth::check);
     table(&app)
         .merge(operations::docs_files())
+        .merge(dashboard::router(&app))
+        .fallback(dashboard::missing)
         .layer(DefaultBodyLimit::disable())
         .layer(guard)
         .layer(CatchPanicLayer::custom(layers::panicked))

@@ -1,10 +1,12 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
+mod layouts;
 mod resolve;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use layouts::layouts;
 pub use resolve::resolve;
 
 /// What will be done, exactly. Deterministic; holds no clock.

@@ -6,15 +6,15 @@
 mod bytes;
 mod cost;
 mod files;
-mod format;
+pub(crate) mod format;
 mod plot;
 mod provenance;
 mod read;
-mod scale;
+pub(crate) mod scale;
 mod sites;
 mod speed;
 mod stages;
-mod svg;
+pub(crate) mod svg;
 mod unmeasured;
 mod verdict;
 

@@ -4,7 +4,7 @@ mod assemble;
 mod compress;
 mod evaluate;
 mod files;
-mod loaders;
+pub(crate) mod loaders;
 mod measure;
 mod origin;
 mod reasons;

@@ -94,7 +94,7 @@ pub(super) fn group(measured: &[Measured]) -> Vec<Group> {
                 protocol: protocol.description.clone(),
                 results: 0,
             };
-            let Some(group) = place(&mut groups, measurement) else { continue };
+            let Some(group) = place(&mut groups, &measurement) else { continue };
             group.measurement.results += 1;
             group.original = group.original.or_else(|| before.as_ref()?.scored(metric));
             group.results.push(Entry {
@@ -111,12 +111,12 @@ pub(super) fn group(measured: &[Measured]) -> Vec<Group> {
 }
 
 /// The group of that measurement, made where there is none.
-fn place(groups: &mut Vec<Group>, measurement: Measurement) -> Option<&mut Group> {
-    let is_same = |group: &Group| group.measurement.is_same(&measurement);
+fn place<'a>(groups: &'a mut Vec<Group>, measurement: &Measurement) -> Option<&'a mut Group> {
+    let is_same = |group: &Group| group.measurement.is_same(measurement);
     if !groups.iter().any(is_same) {
         groups.push(Group { measurement: measurement.clone(), original: None, results: Vec::new() });
     }
-    groups.iter_mut().find(|group| group.measurement.is_same(&measurement))
+    groups.iter_mut().find(|group| group.measurement.is_same(measurement))
 }
 
 fn read<T: for<'a> Deserialize<'a>>(value: Option<&Value>) -> Option<T> {

@@ -12,11 +12,11 @@ mod stream;
 mod submit;
 
 pub(super) use archive::archive;
-pub(super) use read::{cancel, delete, events, find, list};
-pub(super) use results::{artifacts, find_report, report, report_page};
-pub(super) use retry::retry;
+pub(super) use read::{cancel, delete, events, find, get, list, stop};
+pub(super) use results::{ARTIFACT, artifacts, find_report, report, report_page};
+pub(super) use retry::{again, retry};
 pub(super) use stream::stream;
-pub(super) use submit::submit;
+pub(super) use submit::{Checked, check, enqueue, store, submit};
 
 #[cfg(test)]
 pub(super) use request::Request;

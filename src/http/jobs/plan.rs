@@ -20,8 +20,8 @@ use crate::http::{App, code, nulls, recipes};
 use crate::id::ModelId;
 
 /// What a job works on.
-pub(super) struct Inputs {
-    pub(super) model: Model,
+pub(crate) struct Inputs {
+    pub(crate) model: Model,
     pub(super) reference: Option<Model>,
     pub(super) datasets: Vec<(Role, Dataset)>,
 }
@@ -58,7 +58,7 @@ impl Inputs {
     }
 
     /// Whether all of it is validated.
-    pub(super) fn are_ready(&self) -> bool {
+    pub(crate) fn are_ready(&self) -> bool {
         let mut models = std::iter::once(&self.model).chain(&self.reference);
         models.all(|model| model.state == UploadState::Ready)
             && self.datasets.iter().all(|(_, dataset)| dataset.state == UploadState::Ready)

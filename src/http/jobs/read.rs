@@ -24,7 +24,7 @@ pub(super) fn etag(job: &Job) -> Result<HeaderValue> {
 }
 
 /// The job, or 404.
-pub(super) async fn get(app: &App, id: JobId) -> Result<Job> {
+pub(crate) async fn get(app: &App, id: JobId) -> Result<Job> {
     let job = db::jobs::find(&app.pool, app.tenant, id).await?;
     job.ok_or_else(|| Error::not_found(format_args!("job {id}")))
 }
@@ -110,12 +110,22 @@ pub(crate) async fn delete(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Stat
 /// `POST /v1/jobs/{id}/cancel`
 pub(crate) async fn cancel(app: App, Id(id): Id<JobId>, uri: Uri) -> Result<Response> {
     Params::of(&uri, &[])?;
+    let job = stop(&app, id).await?;
+    Ok(([(ETAG, etag(&job)?)], Json(Shown::from(job))).into_response())
+}
+
+/// Cancels a job, or asks it to stop.
+///
+/// # Errors
+///
+/// 404; 409 for one that has ended otherwise.
+pub(crate) async fn stop(app: &App, id: JobId) -> Result<Job> {
     let job = db::jobs::cancel(&app.pool, app.tenant, id).await?;
     let job = job.ok_or_else(|| Error::not_found(format_args!("job {id}")))?;
     if job.state.is_terminal() && job.state != JobState::Cancelled {
         return Err(Error::new(code::JOB_FINISHED, format!("the job has ended already: it is {}", job.state)));
     }
-    Ok(([(ETAG, etag(&job)?)], Json(Shown::from(job))).into_response())
+    Ok(job)
 }
 
 /// `GET /v1/jobs/{id}/events`

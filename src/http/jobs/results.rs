@@ -22,7 +22,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-sr
                            base-uri 'none'; form-action 'none'";
 
 /// The role of the files that are the smaller model.
-pub(super) const ARTIFACT: &str = "artifact";
+pub(crate) const ARTIFACT: &str = "artifact";
 /// The role of the report.
 pub(super) const REPORT: &str = "report";
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::plan::{self, Inputs};
 use super::read::get;
 use super::request::{LONGEST_DEADLINE_SECONDS, Request, Role, Source};
-use super::submit;
+use super::submit::{self, Checked};
 use crate::db::Conflict;
 use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::http::error::{Error, Result};
@@ -31,20 +31,28 @@ pub(crate) async fn retry(
         return Ok(answer);
     }
     let deadline_seconds = body.as_ref().map(deadline).transpose()?.flatten();
-    let old = get(&app, id).await?;
+    submit::queue(&app, once, &again(&app, id, deadline_seconds).await?).await
+}
+
+/// The same job once more, checked and planned anew.
+///
+/// # Errors
+///
+/// 404; 409 for one that has not ended or that the server makes by itself; what is wrong with it by now.
+pub(crate) async fn again(app: &App, id: JobId, deadline_seconds: Option<u32>) -> Result<NewJob> {
+    let old = get(app, id).await?;
     check(&old)?;
     let request = request(&old, deadline_seconds)?;
-    let inputs = Inputs::find(&app, &request).await?;
-    let written = plan::recipe(&app, &request).await?;
-    let (request, inputs, written, plan) = submit::resolve(request, inputs, written).await?;
-    let new = NewJob {
+    let inputs = Inputs::find(app, &request).await?;
+    let written = plan::recipe(app, &request).await?;
+    let checked = submit::resolve(Checked { request, inputs, written, plan: None }).await?;
+    Ok(NewJob {
         retry_of: Some(id),
         recipe_name: old.recipe_name,
         source_job_id: old.source_job_id,
         formats: old.formats,
-        ..submit::new_job(request, &inputs, written, plan)
-    };
-    submit::queue(&app, once, &new).await
+        ..submit::new_job(checked)
+    })
 }
 
 /// The one setting that a retry may change: a job that expired needs more time.

@@ -42,12 +42,7 @@ const FULL_RETRY: HeaderValue = HeaderValue::from_static("10");
 
 /// `GET /v1/jobs/{id}/events/stream`: 204 where the log has ended and the client has all of it, for that is what makes
 /// a browser stop asking.
-pub(crate) async fn stream(
-    app: App,
-    Id(id): Id<JobId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response> {
+pub(crate) async fn stream(app: App, Id(id): Id<JobId>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     let params = Params::of(&uri, &["after"])?;
     let after = params.parse::<u32>("after", "a line's seq")?.map(i64::from);
     let heard = last_event_id(&headers)?.or(after).unwrap_or(0);

@@ -5,13 +5,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, RETRY_AFTER};
 use http::{HeaderMap, Uri};
 use serde_json::Value;
+use sqlx::PgConnection;
 
 use super::plan::{self, Inputs, Written};
 use super::read::{LOOK_AGAIN, etag};
 use super::request::{Request, Role, Source};
 use super::shown::Shown;
 use crate::db;
-use crate::db::jobs::{JobKind, NewJob};
+use crate::db::jobs::{Job, JobKind, NewJob};
 use crate::engine::plan::Plan;
 use crate::engine::problem::Code;
 use crate::http::error::{Detail, Error, Result};
@@ -32,30 +33,64 @@ pub(crate) async fn submit(app: App, uri: Uri, headers: HeaderMap, JsonBody(body
     if let Some(answer) = once.replay(&app).await? {
         return Ok(answer);
     }
-    let request = Request::parse(&body).map_err(Error::invalid)?;
-    let inputs = Inputs::find(&app, &request).await?;
-    let written = plan::recipe(&app, &request).await?;
+    let checked = check(&app, &body).await?;
     if validate_only {
-        refuse_unplannable(&request, &inputs)?;
-    }
-    let (request, inputs, written, plan) = resolve(request, inputs, written).await?;
-    if validate_only {
+        refuse_unplannable(&checked.request, &checked.inputs)?;
+        let plan = checked.plan;
         let plan = plan.ok_or_else(|| Error::internal("a job with a recipe and a model that is ready has no plan"))?;
         return Ok(Json(plan).into_response());
     }
-    let new = new_job(request, &inputs, written, plan);
-    queue(&app, once, &new).await
+    queue(&app, once, &new_job(checked)).await
 }
 
 /// Queues a job: 201 with where it is.
 pub(super) async fn queue(app: &App, once: Once, new: &NewJob) -> Result<Response> {
     let mut work = once.begin(app).await?;
-    let job = db::jobs::enqueue(work.conn(), app.tenant, new).await?;
-    db::jobs::note_origin(work.conn(), job.id, &app.origin.of_job()).await?;
-    tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
+    let job = store_in(app, work.conn(), new).await?;
     let (location, etag) = (format!("/v1/jobs/{}", job.id), etag(&job)?);
     let answer = Answer::created(&location, &Shown::from(job))?.with(RETRY_AFTER, LOOK_AGAIN).with(ETAG, etag);
     work.finish(answer).await
+}
+
+/// A job that was checked as far as that can be done now.
+pub(crate) struct Checked {
+    pub(super) request: Request,
+    pub(crate) inputs: Inputs,
+    pub(super) written: Option<Written>,
+    /// Its plan, where all that it names is ready and it has a recipe.
+    pub(crate) plan: Option<Plan>,
+}
+
+/// Checks a job's body, and plans it where that can be done.
+///
+/// # Errors
+///
+/// Every problem of the body, or of what it names.
+pub(crate) async fn check(app: &App, body: &Value) -> Result<Checked> {
+    let request = Request::parse(body).map_err(Error::invalid)?;
+    let inputs = Inputs::find(app, &request).await?;
+    let written = plan::recipe(app, &request).await?;
+    resolve(Checked { request, inputs, written, plan: None }).await
+}
+
+/// Queues a job that was checked; it is durable when this returns.
+pub(crate) async fn enqueue(app: &App, checked: Checked) -> Result<Job> {
+    store(app, &new_job(checked)).await
+}
+
+/// Queues a job; it is durable when this returns.
+pub(crate) async fn store(app: &App, new: &NewJob) -> Result<Job> {
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let job = store_in(app, &mut tx, new).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    Ok(job)
+}
+
+async fn store_in(app: &App, conn: &mut PgConnection, new: &NewJob) -> Result<Job> {
+    let job = db::jobs::enqueue(&mut *conn, app.tenant, new).await?;
+    db::jobs::note_origin(conn, job.id, &app.origin.of_job()).await?;
+    tracing::info!(job_id = %job.id, kind = %job.kind, "queued a job");
+    Ok(job)
 }
 
 /// `validate_only` asks for a plan, so there must be one to give.
@@ -73,23 +108,19 @@ fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
 }
 
 /// Plans on a thread that may take its time: a large model has many sites, a large dataset many rows.
-pub(super) async fn resolve(
-    request: Request,
-    inputs: Inputs,
-    written: Option<Written>,
-) -> Result<(Request, Inputs, Option<Written>, Option<Plan>)> {
-    if !inputs.are_ready() {
-        return Ok((request, inputs, written, None));
+pub(super) async fn resolve(checked: Checked) -> Result<Checked> {
+    if !checked.inputs.are_ready() {
+        return Ok(checked);
     }
     let planned = tokio::task::spawn_blocking(move || {
-        let plan = plan::resolve(&request, &inputs, written.as_ref());
-        plan.map(|plan| (request, inputs, written, plan))
+        let plan = plan::resolve(&checked.request, &checked.inputs, checked.written.as_ref());
+        plan.map(|plan| Checked { plan, ..checked })
     });
     planned.await.map_err(Error::internal)?.map_err(Error::invalid)
 }
 
 /// The job that a request asks for.
-pub(super) fn new_job(request: Request, inputs: &Inputs, written: Option<Written>, plan: Option<Plan>) -> NewJob {
+pub(super) fn new_job(Checked { request, inputs, written, plan }: Checked) -> NewJob {
     let guess = inputs.model_bytes().saturating_mul(MEMORY_PER_BYTE).saturating_add(BASE_MEMORY_BYTES);
     let (memory_bytes, disk_bytes) = match &plan {
         Some(plan) => (plan.predicted.peak_memory_bytes, plan.predicted.disk_bytes),

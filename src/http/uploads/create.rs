@@ -12,7 +12,7 @@ use crate::engine::problem::Code;
 use crate::http::error::{Detail, Error, Result};
 use crate::http::extract::{JsonBody, Params};
 use crate::http::fields::Fields;
-use crate::http::{Limits, App, code};
+use crate::http::{App, Limits, code};
 use crate::store::Digest;
 
 /// The longest file name in characters.

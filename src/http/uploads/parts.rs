@@ -39,7 +39,8 @@ impl FromRequestParts<Server> for PartPath {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self> {
-        let params = RawPathParams::from_request_parts(parts, server).await.map_err(|_| Error::not_found("such path"))?;
+        let params =
+            RawPathParams::from_request_parts(parts, server).await.map_err(|_| Error::not_found("such path"))?;
         let get = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
         let id = get("upload_id").parse();
         let id = id.map_err(|error: IdError| Error::new(code::NOT_FOUND, error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Numbers and text for people.
 
 /// Text for HTML, in elements and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -17,7 +17,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// `12437592` as `12,437,592`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -30,7 +30,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// `12.4 MB`: three digits, decimal units.
-pub(super) fn short_bytes(bytes: f64) -> String {
+pub(crate) fn short_bytes(bytes: f64) -> String {
     if bytes.abs() < 999.5 {
         return format!("{bytes:.0} bytes");
     }
@@ -38,7 +38,7 @@ pub(super) fn short_bytes(bytes: f64) -> String {
 }
 
 /// `22.7 M`.
-pub(super) fn short_count(count: f64) -> String {
+pub(crate) fn short_count(count: f64) -> String {
     if count.abs() < 999.5 { format!("{count:.0}") } else { scaled(count, &["k", "M", "G", "T", "P"]) }
 }
 
@@ -55,12 +55,12 @@ fn scaled(number: f64, units: &[&str]) -> String {
 }
 
 /// Bytes for people, the exact number on hover. HTML.
-pub(super) fn bytes(bytes: f64) -> String {
+pub(crate) fn bytes(bytes: f64) -> String {
     format!("<span title=\"{} bytes\">{}</span>", grouped(bytes.max(0.0) as u64), short_bytes(bytes))
 }
 
 /// A signed difference of bytes. HTML.
-pub(super) fn bytes_change(change: f64) -> String {
+pub(crate) fn bytes_change(change: f64) -> String {
     let sign = if change < 0.0 { "−" } else { "+" };
     if change == 0.0 {
         return "0".to_owned();
@@ -69,17 +69,17 @@ pub(super) fn bytes_change(change: f64) -> String {
 }
 
 /// A count for people, the exact number on hover. HTML.
-pub(super) fn count(count: f64) -> String {
+pub(crate) fn count(count: f64) -> String {
     format!("<span title=\"{}\">{}</span>", grouped(count.max(0.0) as u64), short_count(count))
 }
 
 /// `84.20%`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{}%", fixed(hundredfold(share), 2))
 }
 
 /// A difference of shares in points: `−0.65`.
-pub(super) fn points(share: f64) -> String {
+pub(crate) fn points(share: f64) -> String {
     let points = fixed(hundredfold(share.abs()), 2);
     if points.chars().all(|letter| matches!(letter, '0' | '.')) {
         return points;
@@ -88,7 +88,7 @@ pub(super) fn points(share: f64) -> String {
 }
 
 /// A small number with three digits, and a power of ten where it would not fit else.
-pub(super) fn small(number: f64) -> String {
+pub(crate) fn small(number: f64) -> String {
     let size = number.abs();
     if number == 0.0 {
         "0".to_owned()
@@ -108,7 +108,7 @@ fn hundredfold(share: f64) -> f64 {
 }
 
 /// With so many decimals and a true minus sign; beyond all sense, in powers of ten.
-pub(super) fn fixed(number: f64, decimals: usize) -> String {
+pub(crate) fn fixed(number: f64, decimals: usize) -> String {
     if number.abs() >= 1e15 { minus(&format!("{number:.2e}")) } else { minus(&format!("{number:.decimals$}")) }
 }
 
@@ -117,12 +117,12 @@ fn minus(text: &str) -> String {
 }
 
 /// `1 ms`, `12.3 ms`, `2.05 s`.
-pub(super) fn milliseconds(ms: f64) -> String {
+pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 1e3 { format!("{} ms", small(ms)) } else { seconds(ms / 1e3) }
 }
 
 /// `17.4 s`, `12 min`, `2.5 h`.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 120.0 {
         format!("{} s", small(seconds))
     } else if seconds < 7_200.0 {
@@ -133,7 +133,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// `macro_f1` as `Macro-F1`: a metric's or category's name for people. HTML.
-pub(super) fn name(key: &str) -> String {
+pub(crate) fn name(key: &str) -> String {
     match key {
         "macro_f1" => "Macro-F1".to_owned(),
         "scales_and_zeros" => "Scales and zeros".to_owned(),
@@ -149,7 +149,7 @@ pub(super) fn name(key: &str) -> String {
 }
 
 /// The first twelve digits of a hash, the whole on hover. HTML.
-pub(super) fn hash(hash: &str) -> String {
+pub(crate) fn hash(hash: &str) -> String {
     let short: String = hash.chars().take(12).collect();
     format!("<code title=\"{}\">{}</code>", escape(hash), escape(&short))
 }

@@ -1,7 +1,7 @@
 //! Shapes of a drawing. Colours and strokes are the style's, by class; all text that comes in is HTML.
 
 /// A line between two places.
-pub(super) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
+pub(crate) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
     format!(
         "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\n",
         from.0, from.1, to.0, to.1
@@ -9,12 +9,12 @@ pub(super) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
 }
 
 /// Text whose `anchor` (`start`, `middle`, `end`) is at a place.
-pub(super) fn text(class: &str, at: (f64, f64), anchor: &str, text: &str) -> String {
+pub(crate) fn text(class: &str, at: (f64, f64), anchor: &str, text: &str) -> String {
     format!("<text class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{text}</text>\n", at.0, at.1)
 }
 
 /// A rectangle from its upper left corner; `title` is shown on hover, if it has one.
-pub(super) fn rect(class: &str, at: (f64, f64), size: (f64, f64), title: &str) -> String {
+pub(crate) fn rect(class: &str, at: (f64, f64), size: (f64, f64), title: &str) -> String {
     let title = if title.is_empty() { String::new() } else { format!("<title>{title}</title>") };
     format!(
         "<rect class=\"{class}\" x=\"{:.2}\" y=\"{:.1}\" width=\"{:.2}\" height=\"{:.1}\">{title}</rect>\n",
@@ -23,7 +23,7 @@ pub(super) fn rect(class: &str, at: (f64, f64), size: (f64, f64), title: &str) -
 }
 
 /// The drawing, `width` by `height`, with what it shows in words.
-pub(super) fn figure((width, height): (f64, f64), label: &str, shapes: &str) -> String {
+pub(crate) fn figure((width, height): (f64, f64), label: &str, shapes: &str) -> String {
     format!(
         "<figure><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n{shapes}</svg></figure>\n"
     )
