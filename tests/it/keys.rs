@@ -210,6 +210,7 @@ async fn one_tenant_never_sees_what_another_has() {
     let job = app.finished_job("model.safetensors", b"bytes").await.to_string();
     let artifacts = app.get(&format!("/v1/jobs/{job}/artifacts")).await.expect(200).json();
     let artifact = artifacts["data"][0]["id"].as_str().unwrap().to_owned();
+    let upload = app.post("/v1/uploads", &json!({"filename": "x", "size_bytes": 1})).await.expect(201).json();
     let recipe = json!({"name": "mine", "recipe": {"version": 1, "stages": [{"method": "quantize", "params": {"bits": 8, "group_size": -1}}]}});
     app.post("/v1/recipes", &recipe).await.expect(201);
     let all = [Scope::Read, Scope::Write, Scope::Admin];
@@ -219,6 +220,8 @@ async fn one_tenant_never_sees_what_another_has() {
         ("{dataset_id}", dataset),
         ("{job_id}", job),
         ("{artifact_id}", artifact),
+        ("{upload_id}", upload["id"].as_str().unwrap().to_owned()),
+        ("{number}", "0".to_owned()),
         ("{name}", "mine".to_owned()),
         ("{key_id}", owner.id().to_string()),
     ];

@@ -138,13 +138,13 @@ impl Reader {
     }
 
     fn stages(&mut self, value: Option<&Value>) -> Vec<Stage> {
-        let Some(list) = value.and_then(Value::as_array).filter(|list| (1..=MOST_STAGES).contains(&list.len())) else {
+        let Some(list) = value.and_then(Value::as_array).filter(|list| list.len() <= MOST_STAGES) else {
             let code = match value {
                 None | Some(Value::Null) => Code::MissingField,
                 Some(Value::Array(_)) => Code::OutOfRange,
                 Some(_) => Code::WrongType,
             };
-            self.refuse("/stages", code, format!("a list of 1 to {MOST_STAGES} stages is needed"));
+            self.refuse("/stages", code, format!("a list of at most {MOST_STAGES} stages is needed"));
             return Vec::new();
         };
         list.iter().enumerate().map(|(i, stage)| self.stage(stage, &format!("/stages/{i}"))).collect()
@@ -229,11 +229,14 @@ mod tests {
 
     #[test]
     fn a_recipe_has_a_version_stages_and_formats() {
-        let value = json!({ "version": null, "stages": [], "export": [] });
+        let value = json!({ "version": null, "stages": null, "export": [] });
         let problems = Recipe::parse(&value).unwrap_err();
         let found: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
-        let expected = [("/version", Code::MissingField), ("/export", Code::OutOfRange), ("/stages", Code::OutOfRange)];
+        let expected =
+            [("/version", Code::MissingField), ("/export", Code::OutOfRange), ("/stages", Code::MissingField)];
         assert_eq!(found, expected);
+        // No stages at all is fine: the model is written again in the formats that are asked for
+        assert!(Recipe::parse(&json!({ "version": 1, "stages": [] })).is_ok());
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! `POST /v1/uploads/{id}/complete`: all parts become one blob.
 
 use axum::Json;
-use axum::extract::{FromRequest, Request};
 use http::Uri;
-use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use serde_json::Value;
 
 use super::create::sha256;
 use super::{Shown, closed, discard, known};
 use crate::db::uploads::{self, Completing, PartRange, State as Stage, Upload};
 use crate::db::{self, blobs};
 use crate::http::error::{Error, Result};
-use crate::http::extract::{Id, JsonBody, Params, content_length};
+use crate::http::extract::{Id, OptionalJson, Params};
 use crate::http::fields::Fields;
 use crate::http::{App, code};
 use crate::id::UploadId;
@@ -24,23 +23,17 @@ pub(in crate::http) async fn complete(
     app: App,
     Id(id): Id<UploadId>,
     uri: Uri,
-    request: Request,
+    OptionalJson(body): OptionalJson,
 ) -> Result<Json<Shown>> {
     Params::of(&uri, &[])?;
-    let claimed = read(&app, request).await?;
+    let claimed = body.as_ref().map(claimed).transpose()?.flatten();
     // On a task of its own: a client that goes away meanwhile finds it done when it comes again.
     tokio::spawn(async move { finish(&app, id, claimed).await }).await.map_err(Error::internal)?.map(Json)
 }
 
-/// `{sha256?}`; no body at all is fine too.
-async fn read(app: &App, request: Request) -> Result<Option<String>> {
-    let headers = request.headers();
-    let is_empty = content_length(headers).unwrap_or(0) == 0 && !headers.contains_key(TRANSFER_ENCODING);
-    if is_empty && !headers.contains_key(CONTENT_TYPE) {
-        return Ok(None);
-    }
-    let JsonBody(body) = JsonBody::from_request(request, app).await?;
-    let mut fields = Fields::of(&body, &["sha256"]).map_err(Error::invalid)?;
+/// `{sha256?}`
+fn claimed(body: &Value) -> Result<Option<String>> {
+    let mut fields = Fields::of(body, &["sha256"]).map_err(Error::invalid)?;
     let claimed = sha256(&mut fields);
     let problems = fields.finish();
     if problems.is_empty() { Ok(claimed) } else { Err(Error::invalid(problems)) }
