@@ -101,6 +101,8 @@ impl Snapshot {
     /// When the database went away: then what was read is not known to be whole.
     pub async fn end(mut self) -> Result<()> {
         sqlx::query("commit").execute(&mut self.conn).await?;
+        // Before the connection's end, which the server sees when it gets to it
+        sqlx::query!("select pg_advisory_unlock_shared($1)", COLLECT_LOCK).fetch_one(&mut self.conn).await?;
         Ok(self.conn.close().await?)
     }
 }

@@ -26,6 +26,8 @@ struct Inner {
     exist: AtomicBool,
     /// When there was none.
     none_at: Mutex<Option<Instant>>,
+    /// Held by the one that looks; whoever comes meanwhile takes what it finds. When it found nothing out.
+    looking: tokio::sync::Mutex<Option<Instant>>,
     keys: Mutex<HashMap<KeyId, (Instant, Kept)>>,
     /// Grows with every change here: what was read before one is not remembered after it.
     changes: AtomicU64,
@@ -42,13 +44,30 @@ impl Known {
         if inner.exist.load(Ordering::Acquire) {
             return Ok(true);
         }
-        let asked_at = Instant::now();
-        if !look_now && lock(&inner.none_at).is_some_and(|at| asked_at.duration_since(at) < FRESH) {
+        let is_known = |asked_at: Instant| lock(&inner.none_at).is_some_and(|at| asked_at.duration_since(at) < FRESH);
+        if !look_now && is_known(Instant::now()) {
             return Ok(false);
         }
-        if keys::exist(pool).await? {
-            self.made();
-            return Ok(true);
+        let came_at = Instant::now();
+        let mut failed_at = inner.looking.lock().await;
+        let asked_at = Instant::now();
+        if !look_now && is_known(asked_at) {
+            return Ok(false);
+        }
+        // else each would wait for the database in turn, and the last one for very long
+        if failed_at.is_some_and(|at| at >= came_at) {
+            return Err(sqlx::Error::PoolTimedOut.into());
+        }
+        match keys::exist(pool).await {
+            Ok(true) => {
+                self.made();
+                return Ok(true);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                *failed_at = Some(Instant::now());
+                return Err(error);
+            }
         }
         *lock(&inner.none_at) = Some(asked_at);
         // one may have been made here meanwhile

@@ -42,7 +42,8 @@ pub(crate) async fn find(app: App, Id(id): Id<JobId>, uri: Uri, headers: HeaderM
     let mut response = if is_known(&job) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let attempts = db::jobs::attempts(&app.pool, id).await?;
+        // one that was never claimed has none: those who wait for it need not ask
+        let attempts = if job.attempt == 0 { Vec::new() } else { db::jobs::attempts(&app.pool, id).await? };
         Json(Shown::from(job).with_attempts(attempts.into_iter().map(Attempt::from))).into_response()
     };
     response.headers_mut().insert(ETAG, tag);

@@ -173,11 +173,11 @@ async fn a_client_that_drips_is_ended() {
 
 #[tokio::test]
 async fn a_part_that_is_being_sent_is_busy() {
-    let app = App::with(Limits { stall: Duration::from_millis(500), ..limits() }, HostRule::Loopback).await;
+    let app = App::with(Limits { stall: Duration::from_secs(1), ..limits() }, HostRule::Loopback).await;
     let data = pattern(PART);
     let id = begin(&app, PART).await;
     let mut steady = connect(&app, &format!("/v1/uploads/{id}/parts/0"), &format!("Content-Length: {PART}\r\n")).await;
-    // longer than another request waits, and never paused for as long as a stall
+    // longer than another request waits, and more than 16 KiB within a stall
     let sending = async {
         let mut pace = interval(Duration::from_millis(100));
         for piece in data.chunks(PART / 32) {
