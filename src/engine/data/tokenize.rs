@@ -56,7 +56,7 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, whose own truncation, padding and dropout are left out: rows are cut by
-    /// [`encode`](Self::encode), padded by [`Batch`](super::Batch), and equal texts give equal ids.
+    /// [`encode`](Self::encode), and equal texts give equal ids.
     ///
     /// # Errors
     ///
