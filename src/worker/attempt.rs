@@ -83,7 +83,11 @@ impl Attempt<'_> {
         tokio::select! {
             biased;
             stop = self.lease.stopped() => Ending::Stopped(stop),
-            told = self.persist(|| publish(self.context, self.job, self.lease.token, &output, &work)) => told.err().unwrap_or(Ending::Done),
+            told = self.persist(|| publish(self.context, self.job, &self.lease, &output, &work)) => match told {
+                Ok(true) => Ending::Done,
+                Ok(false) => Ending::Stopped(Stop::Lost),
+                Err(ending) => ending,
+            },
         }
     }
 
@@ -183,7 +187,7 @@ impl Attempt<'_> {
 
     /// Tells how the attempt ended, for as long as the lease is ours.
     async fn settle(&self, ending: &Ending) {
-        let told = self.persist(|| self.tell(ending));
+        let told = self.persist(|| self.lease.last_word(self.tell(ending)));
         tokio::select! {
             () = self.lease.lost() => tracing::warn!(job = %self.job.id, "the job's end could not be told in time"),
             told = told => match told {

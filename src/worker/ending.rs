@@ -11,7 +11,7 @@ use crate::store;
 /// How an attempt ended, before anyone was told of anything but results.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// The results are told already, or the job was taken away while they were.
+    /// The results are told already.
     Done,
     /// The job can't be done.
     Failed(Vec<Problem>),

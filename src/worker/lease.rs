@@ -1,9 +1,10 @@
 //! Holds a job's lease, whatever its process does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -40,6 +41,7 @@ pub(super) struct Lease {
     pub(super) token: Uuid,
     status: watch::Sender<Status>,
     orders: watch::Receiver<Option<Stop>>,
+    told: Arc<Mutex<bool>>,
     _keeper: AbortOnDropHandle<()>,
 }
 
@@ -54,13 +56,24 @@ impl Lease {
     ) -> Self {
         let (status, heard) = watch::channel(Status::default());
         let (order, orders) = watch::channel(None);
-        let keeper =
-            Keeper { pool, id, token, trusted_until: asked_at + timing.trust, interest, status: heard, order, timing };
+        let told = Arc::default();
+        let keeper = Keeper {
+            pool,
+            id,
+            token,
+            trusted_until: asked_at + timing.trust,
+            interest,
+            status: heard,
+            order,
+            told: Arc::clone(&told),
+            timing,
+        };
         Self {
             id,
             token,
             status,
             orders,
+            told,
             _keeper: AbortOnDropHandle::new(tokio::spawn(keeper.keep().in_current_span())),
         }
     }
@@ -83,6 +96,15 @@ impl Lease {
         }
     }
 
+    /// Runs the transaction that tells how the attempt ended; true if it did. No renewal comes in between: one that had
+    /// waited for the job's row would find the job ended, and take that for a loss.
+    pub(super) async fn last_word<E>(&self, word: impl Future<Output = Result<bool, E>>) -> Result<bool, E> {
+        let mut told = self.told.lock().await;
+        let ended = word.await?;
+        *told |= ended;
+        Ok(ended)
+    }
+
     /// Resolves when the lease is lost; a wish to stop does not count.
     pub(super) async fn lost(&self) {
         let mut orders = self.orders.clone();
@@ -100,6 +122,8 @@ struct Keeper {
     interest: Interest,
     status: watch::Receiver<Status>,
     order: watch::Sender<Option<Stop>>,
+    /// Whether the attempt's end is told: then there is nothing to renew, or to lose.
+    told: Arc<Mutex<bool>>,
     timing: Timing,
 }
 
@@ -126,6 +150,13 @@ impl Keeper {
         let status = self.status.borrow_and_update().clone();
         let asked_at = Instant::now();
         let patience = self.trusted_until.saturating_duration_since(asked_at).min(self.timing.answer);
+        let Ok(told) = timeout(patience, Arc::clone(&self.told).lock_owned()).await else {
+            return Err(());
+        };
+        if *told {
+            drop(told);
+            return std::future::pending().await;
+        }
         let beat = heartbeat(&self.pool, self.id, self.token, status.phase.as_deref(), status.progress.as_ref());
         match timeout(patience, beat).await {
             Ok(Ok(Heartbeat::Lost)) => {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::ending::{Refusal, chain};
+use super::lease::Lease;
 use crate::db::jobs::{Job, NewJobFile, finish_succeeded};
 use crate::db::{datasets, models};
 use crate::engine::data::DatasetSummary;
@@ -51,8 +52,8 @@ pub(super) fn read_output(folder: &Path) -> Result<Option<Output>, Refusal> {
     }
 }
 
-/// Takes a process's results over and tells of them. The process has ended: nothing in its folder changes any more.
-/// Can be repeated.
+/// Takes a process's results over and tells of them; false if the job was taken away before. The process has ended:
+/// nothing in its folder changes any more. Can be repeated.
 ///
 /// # Errors
 ///
@@ -60,15 +61,12 @@ pub(super) fn read_output(folder: &Path) -> Result<Option<Output>, Refusal> {
 pub(super) async fn publish(
     context: &Context,
     job: &Job,
-    token: Uuid,
+    lease: &Lease,
     output: &Output,
     folder: &Path,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let published = store(context, job, output.clone(), folder).await?;
-    if !tell(context, job, token, &published).await? {
-        tracing::warn!(job = %job.id, "the job was taken away before its results could be told");
-    }
-    Ok(())
+    lease.last_word(tell(context, job, lease.token, &published)).await
 }
 
 async fn store(context: &Context, job: &Job, output: Output, folder: &Path) -> Result<Published, Refusal> {

@@ -167,6 +167,8 @@ async fn a_worker_process_shows_its_own_counters() {
     .await;
     assert_eq!(samples["pare_claims_total{kind=\"validate\"}"], 1.0);
     assert_eq!(samples["pare_attempt_duration_seconds_count{kind=\"validate\"}"], 1.0);
+    let losses = samples.get("pare_lease_losses_total").copied().unwrap_or_default();
+    assert_eq!(losses, 0.0, "the end of a job is no loss of its lease");
     assert!(worker.stop());
 }
 
