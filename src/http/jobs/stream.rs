@@ -30,9 +30,11 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const PING: Duration = Duration::from_secs(15);
 /// Lines that are read at once for a listener that is behind.
 const PAGE_LINES: u32 = 64;
-/// Progress is told to hundreds at once, and nobody needs it at once: each hears of it within this time, so that those
-/// who do not listen are not held up.
-const SPREAD: Duration = Duration::from_millis(500);
+/// What is new is told to one listener after the other, so long apart: hundreds who are told at once, or whose streams
+/// end at once, hold up all who do not listen.
+const APART: Duration = Duration::from_millis(1);
+/// However many listen, each hears of what is new within this time.
+const SPREAD: Duration = Duration::from_millis(750);
 /// The golden ratio's fraction: its multiples fill a circle evenly, however many there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Between two tries to read them.
@@ -104,10 +106,10 @@ struct Listener {
     heard: i64,
     /// The revision whose progress it got.
     shown: i64,
-    /// How long after others it hears of progress.
+    /// How long after the first it hears of what is new.
     delay: Duration,
-    /// When it hears of the progress that there is.
-    progress_at: Option<Instant>,
+    /// When it hears of what is new now.
+    due: Option<Instant>,
     ready: VecDeque<Bytes>,
     _permit: OwnedSemaphorePermit,
     _counted: metrics::EventStream,
@@ -127,7 +129,8 @@ impl Listener {
         let ready = VecDeque::from([frames::START]);
         // streams that are opened one after the other are spread evenly
         let open = app.limits.streams.saturating_sub(app.streams.available_permits());
-        let delay = SPREAD.mul_f64((open as f64 * GOLDEN).fract());
+        let spread = SPREAD.min(APART.saturating_mul(u32::try_from(open).unwrap_or(u32::MAX)));
+        let delay = spread.mul_f64((open as f64 * GOLDEN).fract());
         Self {
             id,
             app,
@@ -135,7 +138,8 @@ impl Listener {
             heard,
             shown: 0,
             delay,
-            progress_at: None,
+            // what there is when it comes it gets at once
+            due: Some(Instant::now()),
             ready,
             _permit: permit,
             _counted: metrics::EventStream::open(),
@@ -167,28 +171,31 @@ impl Listener {
         }
     }
 
-    /// Takes what is new in the view.
+    /// Takes what is new in the view, when its turn has come.
     fn find(&mut self) -> Found {
         let view = self.views.borrow_and_update();
+        let progress = view.progress.as_ref().filter(|(revision, _)| *revision != self.shown);
+        let is_over = view.is_over_after(self.heard);
+        if progress.is_none() && !is_over && view.after(self.heard).is_nothing() {
+            self.due = None;
+            return Found::Nothing(None);
+        }
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + self.delay);
+        if now < due {
+            return Found::Nothing(Some(due));
+        }
+        if is_over {
+            return Found::End;
+        }
         let Next::Lines(lines, last) = view.after(self.heard) else { return Found::Behind };
         self.heard = last;
         self.ready.extend(lines);
-        match view.progress.as_ref().filter(|(revision, _)| *revision != self.shown) {
-            Some((revision, frame)) => {
-                let now = Instant::now();
-                if *self.progress_at.get_or_insert(now + self.delay) <= now {
-                    self.progress_at = None;
-                    self.shown = *revision;
-                    self.ready.push_back(frame.clone());
-                }
-            }
-            None => self.progress_at = None,
+        if let Some((revision, frame)) = progress {
+            self.shown = *revision;
+            self.ready.push_back(frame.clone());
         }
-        match (self.ready.is_empty(), view.is_over_after(self.heard)) {
-            (false, _) => Found::Something,
-            (true, true) => Found::End,
-            (true, false) => Found::Nothing(self.progress_at),
-        }
+        Found::Something
     }
 
     /// Reads a page of the log. Few do so at once, so that many who come together leave connections for others.

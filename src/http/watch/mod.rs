@@ -85,6 +85,13 @@ pub(super) enum Next {
     Behind,
 }
 
+impl Next {
+    /// Whether there is nothing to get.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Lines(lines, _) if lines.is_empty())
+    }
+}
+
 impl View {
     /// The job, if it is there.
     pub(super) fn job(&self) -> Option<&Glance> {
