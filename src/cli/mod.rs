@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::LogSettings;
+use crate::config::{LogFormat, LogSettings};
 use crate::engine::error::EngineError;
 use crate::telemetry;
 
@@ -119,7 +119,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = telemetry::start(&cli.log) {
+    if let Err(error) = telemetry::start(&cli.log.log, cli.log.log_format == LogFormat::Json) {
         eprintln_error(&anyhow::Error::new(error).context(format!("--log '{}' can't be read", cli.log.log)));
         return Exit::Usage.into();
     }
