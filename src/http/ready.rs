@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::State as Server;
@@ -28,7 +29,7 @@ pub(super) struct Readiness {
     /// Free space of a local store.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_free_bytes: Option<u64>,
-    /// What keeps a job's process from the rest of its machine, as the workers tell it: by worker, each once.
+    /// Whether jobs' processes are kept from the rest of their machine: `whole`, `partial`, `none`, `unknown`, each once.
     sandbox: Vec<String>,
 }
 
@@ -84,14 +85,38 @@ pub(super) async fn show(State(server): State<Server>) -> Result<Json<Readiness>
     }))
 }
 
-/// What workers say of their sandbox in `capabilities.sandbox`: a text.
-fn sandboxes<'a>(capabilities: impl Iterator<Item = &'a serde_json::Value>) -> Vec<String> {
-    let mut told: Vec<String> = capabilities
-        .map(|capabilities| {
-            capabilities.get("sandbox").and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned()
-        })
-        .collect();
+/// What workers say of their sandbox, in a word each: `/v1/workers` has it whole.
+fn sandboxes<'a>(capabilities: impl Iterator<Item = &'a Value>) -> Vec<String> {
+    let mut told: Vec<String> = capabilities.map(|capabilities| sandbox(&capabilities["sandbox"]).to_owned()).collect();
     told.sort_unstable();
     told.dedup();
     told
+}
+
+fn sandbox(told: &Value) -> &'static str {
+    let is_empty = |name: &str| told[name].as_array().is_some_and(Vec::is_empty);
+    match (told["landlock_version"].as_u64(), told["seccomp"].as_bool()) {
+        (None, _) | (_, None) => "unknown",
+        (Some(0), Some(false)) => "none",
+        (Some(1..), Some(true)) if is_empty("missing") && is_empty("reached") => "whole",
+        _ => "partial",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_told_in_a_word() {
+        let told = |landlock_version, seccomp, reached: &[&str]| {
+            let told =
+                json!({ "landlock_version": landlock_version, "seccomp": seccomp, "missing": [], "reached": reached });
+            sandbox(&told)
+        };
+        assert_eq!((told(6, true, &[]), told(6, true, &["read a file"])), ("whole", "partial"));
+        assert_eq!((told(0, true, &[]), told(0, false, &[]), sandbox(&Value::Null)), ("partial", "none", "unknown"));
+    }
 }

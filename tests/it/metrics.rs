@@ -178,7 +178,7 @@ async fn readiness_tells_of_workers_and_space() {
     let ready = app.get("/readyz").await.expect(200).json();
     assert_eq!(ready["workers"], serde_json::json!({"live": 0}));
     assert!(ready["disk_free_bytes"].as_u64().unwrap() > 0);
-    let beat = |sandbox: &str| pare::db::workers::Beat {
+    let beat = |seccomp: bool| pare::db::workers::Beat {
         id: Uuid::now_v7(),
         host_id: Uuid::now_v7(),
         host: "h".to_owned(),
@@ -186,13 +186,13 @@ async fn readiness_tells_of_workers_and_space() {
         memory_bytes: 1,
         disk_bytes: 1,
         devices: vec!["cpu".to_owned()],
-        capabilities: serde_json::json!({ "sandbox": sandbox }),
+        capabilities: serde_json::json!({ "sandbox": pare::worker::Sandbox { seccomp, ..Default::default() } }),
     };
-    for sandbox in ["walls", "walls", "none"] {
-        pare::db::workers::beat(&app.pool, &beat(sandbox)).await.unwrap();
+    for seccomp in [true, true, false] {
+        pare::db::workers::beat(&app.pool, &beat(seccomp)).await.unwrap();
     }
     let ready = app.get("/readyz").await.expect(200).json();
-    assert_eq!((&ready["workers"]["live"], &ready["sandbox"]), (&3.into(), &serde_json::json!(["none", "walls"])));
+    assert_eq!((&ready["workers"]["live"], &ready["sandbox"]), (&3.into(), &serde_json::json!(["none", "partial"])));
     assert!(ready["workers"]["last_heartbeat_at"].is_string());
 }
 
