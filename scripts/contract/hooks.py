@@ -36,8 +36,8 @@ def map_path_parameters(context, path_parameters):
 def map_query(context, query):
     if query and "model_id" in query and is_chosen(query):
         query["model_id"] = SEED["model_id"]
-    if query and isinstance(query.get("jobs"), list) and is_chosen(query):
-        query["jobs"] = SEED["jobs"]
+    if query and "jobs" in query and is_chosen(query):
+        query["jobs"] = SEED["jobs"] if isinstance(query["jobs"], list) else ",".join(SEED["jobs"])
     return query
 
 
