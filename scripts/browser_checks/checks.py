@@ -131,10 +131,27 @@ def job_by_form(model, rows):
     browser.until("the job's end", "document.querySelector('.over .state')?.textContent === 'succeeded'")
     seen = browser.run("[...window.seen]")
     no_errors("the job's page")
-    say(f"a job was watched: {len(seen)} changes, without a reload")
+    told = streamed(job)
+    say(f"a job was watched: {len(seen)} changes, without a reload; its stream told {', '.join(told)}")
     size = next(file for file in api(f"/v1/jobs/{job}/artifacts")["data"] if file["path"].endswith(".safetensors"))["size_bytes"]
     assert predicted == f"{size:,} bytes", f"the plan said {predicted}, it is {size}"
     return job, plan_address
+
+
+def streamed(job):
+    """What the job's event stream said, so that live progress is not the work of looking again alone."""
+    heard = [(name, event) for name, event in browser.events if name.startswith("Network.")]
+    streams = {event["requestId"]: event["response"] for name, event in heard if name == "Network.responseReceived"
+               and event["response"]["url"].startswith(f"{base}/v1/jobs/{job}/events/stream")}
+    assert streams, "no stream was opened"
+    for response in streams.values():
+        told = response["status"], response["mimeType"]
+        assert response["status"] == 204 or told == (200, "text/event-stream"), told
+    kinds = [event["eventName"] for name, event in heard
+             if name == "Network.eventSourceMessageReceived" and event["requestId"] in streams]
+    for wanted in ("progress", "phase", "state"):
+        assert wanted in kinds, f"the stream said no {wanted}: {kinds}"
+    return [f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))]
 
 
 def report_and_download(job):

@@ -71,7 +71,8 @@ class Browser:
             self.errors.append(" ".join(str(one.get("value")) for one in params["args"]))
         elif name == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
-        elif name in ("Page.loadEventFired", "Browser.downloadProgress", "Network.responseReceived"):
+        elif name in ("Page.loadEventFired", "Browser.downloadProgress", "Network.responseReceived",
+                      "Network.eventSourceMessageReceived"):
             self.events.append((name, params))
 
     def run(self, script):

@@ -6,6 +6,8 @@ mod database;
 mod descriptors;
 mod evaluate;
 mod exit;
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod keys;
 mod local;

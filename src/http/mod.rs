@@ -17,6 +17,8 @@ mod error;
 mod extract;
 mod fields;
 mod frontier;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod idempotency;
 mod jobs;

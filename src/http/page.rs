@@ -72,13 +72,15 @@ impl<T> List<T> {
 }
 
 /// The cursor after that row.
-fn encode(id: Uuid) -> String {
+pub(super) fn encode(id: Uuid) -> String {
     format!("c1{}", id.simple())
 }
 
-fn decode(cursor: &str) -> Result<Uuid> {
-    let id = cursor.strip_prefix("c1").filter(|hex| hex.len() == 32).and_then(|hex| Uuid::try_parse(hex).ok());
-    id.ok_or_else(|| Error::new(code::CURSOR_INVALID, "this cursor did not come from us: pass next_cursor unchanged"))
+/// The row that it stands for. We write a cursor in one way, and take it in no other.
+pub(super) fn decode(cursor: &str) -> Result<Uuid> {
+    let id = cursor.strip_prefix("c1").and_then(|hex| Uuid::try_parse(hex).ok());
+    id.filter(|id| encode(*id) == cursor)
+        .ok_or_else(|| Error::new(code::CURSOR_INVALID, "this cursor did not come from us: pass next_cursor unchanged"))
 }
 
 #[cfg(test)]
@@ -96,5 +98,6 @@ mod tests {
         for bad in ["", "c1", "c2", "c1zz", "c1{00000000-0000-0000-0000-00000000}"] {
             assert!(decode(bad).is_err(), "{bad}");
         }
+        assert!(decode("c100000000000000000000000000000ABC").is_err(), "we write small letters");
     }
 }

@@ -7,7 +7,7 @@ use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 
 /// What of a file was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// All of it.
     Whole,
     /// These bytes: 206.
@@ -20,7 +20,7 @@ pub(super) enum Asked {
 ///
 /// Several ranges are answered with the whole file, as the RFC allows; so is a range whose `If-Range` names another
 /// version, and a unit that is not `bytes`. A range that can't be read is unsatisfiable.
-pub(super) fn asked(headers: &HeaderMap, etag: &str, size_bytes: u64) -> Asked {
+pub fn asked(headers: &HeaderMap, etag: &str, size_bytes: u64) -> Asked {
     let Some(range) = headers.get(RANGE) else { return Asked::Whole };
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
         return Asked::Whole;

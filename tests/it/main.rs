@@ -8,6 +8,7 @@ mod compare;
 mod conformance;
 mod connection;
 mod contract;
+mod corpus;
 mod crash;
 mod dashboard;
 mod datasets;

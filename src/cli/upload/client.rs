@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::db::uploads::{self, PartRange};
 use crate::http::{Detail, Document};
 use crate::id::UploadId;
 
@@ -53,20 +54,51 @@ impl std::error::Error for Refused {}
 
 /// An upload, as far as it matters here.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Upload {
+pub struct Upload {
     pub(super) id: UploadId,
     pub(super) state: String,
     pub(super) size_bytes: u64,
     pub(super) part_size_bytes: u64,
-    pub(super) part_count: u32,
-    pub(super) received_parts: Vec<PartRange>,
+    received_parts: Vec<Received>,
 }
 
-/// Parts that the server has.
+/// Parts that the server has, first and last.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) struct PartRange {
-    pub(super) first: u32,
-    pub(super) last: u32,
+struct Received {
+    first: u32,
+    last: u32,
+}
+
+impl Upload {
+    /// The parts that the server has not, and their bytes.
+    pub fn missing(&self) -> (Vec<PartRange>, u64) {
+        let count = uploads::part_count(self.size_bytes, self.part_size_bytes);
+        let missing = uploads::missing(count, &self.received());
+        let start = |number| self.part(number).map_or(self.size_bytes, |(offset_bytes, _)| offset_bytes);
+        let bytes = |gap: &PartRange| start(gap.last.saturating_add(1)).saturating_sub(start(gap.first));
+        let missing_bytes = missing.iter().map(bytes).sum();
+        (missing, missing_bytes)
+    }
+
+    /// Offset and length of a part; `None` if the file has no such part.
+    pub fn part(&self, number: u32) -> Option<(u64, u64)> {
+        uploads::part(self.size_bytes, self.part_size_bytes, number)
+    }
+
+    /// The parts that the server has.
+    pub fn received(&self) -> Vec<PartRange> {
+        self.received_parts.iter().map(|&Received { first, last }| PartRange { first, last }).collect()
+    }
+
+    /// The length of every part but the last.
+    pub fn part_size_bytes(&self) -> u64 {
+        self.part_size_bytes
+    }
+
+    /// The file's length.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
 }
 
 /// A server.

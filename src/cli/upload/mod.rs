@@ -16,6 +16,7 @@ use super::state::prepare_tls;
 use super::{Interrupted, stop};
 use client::Client;
 pub(in crate::cli) use client::Refused;
+pub use client::Upload;
 use files::Found;
 use memory::Memory;
 use send::Sender;

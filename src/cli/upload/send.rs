@@ -60,12 +60,10 @@ impl<'a> Sender<'a> {
             Some(upload) => upload,
             None => self.start(file).await?,
         };
-        let missing: Vec<u32> = (0..upload.part_count)
-            .filter(|number| !upload.received_parts.iter().any(|range| (range.first..=range.last).contains(number)))
-            .collect();
-        let to_send: u64 = missing.iter().map(|number| range(&upload, *number).1).sum();
-        self.bar.inc(file.size_bytes.saturating_sub(to_send));
-        stream::iter(missing.into_iter().map(Ok::<u32, anyhow::Error>))
+        let (missing, missing_bytes) = upload.missing();
+        self.bar.inc(file.size_bytes.saturating_sub(missing_bytes));
+        let numbers = missing.into_iter().flat_map(|gap| gap.first..=gap.last);
+        stream::iter(numbers.map(Ok::<u32, anyhow::Error>))
             .try_for_each_concurrent(self.parallel as usize, |number| self.part(file, &upload, number))
             .await?;
         let (digest, size_bytes) = hashed.await??;
@@ -95,7 +93,7 @@ impl<'a> Sender<'a> {
         // never closed
         let _permit = self.parts.acquire().await?;
         let path = format!("/v1/uploads/{}/parts/{number}", upload.id);
-        let (offset_bytes, size_bytes) = range(upload, number);
+        let (offset_bytes, size_bytes) = upload.part(number).context("the file has no such part")?;
         // What a try sent counts until the next one starts.
         let sent = Arc::new(AtomicU64::new(0));
         for _ in 0..TRIES {
@@ -136,12 +134,6 @@ impl<'a> Sender<'a> {
             bar.inc(bytes.len() as u64);
         }))
     }
-}
-
-/// Offset and length of a part.
-fn range(upload: &Upload, number: u32) -> (u64, u64) {
-    let offset_bytes = u64::from(number).saturating_mul(upload.part_size_bytes);
-    (offset_bytes, upload.size_bytes.saturating_sub(offset_bytes).min(upload.part_size_bytes))
 }
 
 /// Only a busy part comes with a time to try again.

@@ -38,6 +38,7 @@ macro_rules! upload_query {
 mod create;
 mod end;
 mod hold;
+mod numbers;
 mod parts;
 
 use chrono::{DateTime, Utc};
@@ -50,6 +51,7 @@ use crate::id::UploadId;
 pub use create::{NewUpload, create, withdraw};
 pub use end::{cancel, expire, live, purge};
 pub use hold::{Artifacts, find_all, hold, hold_artifacts};
+pub use numbers::{PartRange, missing, part, part_count};
 pub use parts::{Completing, Noted, PartRow, complete, find_part, note_part, received, reopen, start_completing};
 
 /// Where an upload stands.
@@ -82,16 +84,6 @@ impl State {
     }
 }
 
-/// Parts that follow one another, first and last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PartRange {
-    /// The first one's number.
-    pub first: u32,
-    /// The last one's number.
-    pub last: u32,
-}
-
 /// An upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
@@ -118,14 +110,12 @@ pub struct Upload {
 impl Upload {
     /// How many parts it has.
     pub fn part_count(&self) -> u32 {
-        u32::try_from(self.size_bytes.div_ceil(self.part_size_bytes.max(1))).unwrap_or(u32::MAX)
+        part_count(self.size_bytes, self.part_size_bytes)
     }
 
     /// Offset and length of a part; `None` if it has no such part.
     pub fn part(&self, number: u32) -> Option<(u64, u64)> {
-        let offset_bytes = u64::from(number).checked_mul(self.part_size_bytes)?;
-        let left = self.size_bytes.checked_sub(offset_bytes).filter(|left| *left > 0)?;
-        Some((offset_bytes, left.min(self.part_size_bytes)))
+        part(self.size_bytes, self.part_size_bytes, number)
     }
 }
 

@@ -245,4 +245,18 @@ mod tests {
         let recipe = Recipe::parse(&value).unwrap();
         assert_eq!(Recipe::parse(&serde_json::to_value(&recipe).unwrap()).unwrap(), recipe);
     }
+
+    #[test]
+    fn numbers_are_the_same_to_the_last_bit_after_writing_and_reading() {
+        for n in 1..1000 {
+            let x = f64::from(n) / 1009.0;
+            let value = json!({
+                "version": 1, "evaluate": { "reference_floor": x },
+                "stages": [{ "method": "prune", "params": { "sparsity": x, "huge": x * 1e48 } }],
+            });
+            let recipe = Recipe::parse(&value).unwrap();
+            let text = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(Recipe::parse(&serde_json::from_str(&text).unwrap()).unwrap(), recipe, "{x}");
+        }
+    }
 }

@@ -130,17 +130,12 @@ fn check(wanted: &str, found: Digest) -> Result<()> {
 }
 
 fn missing(upload: &Upload, there: &[PartRange]) -> Error {
-    let mut gaps = Vec::new();
-    let mut next = 0;
-    let end = PartRange { first: upload.part_count(), last: upload.part_count() };
-    for range in there.iter().chain([&end]) {
-        if range.first > next {
-            let last = range.first - 1;
-            gaps.push(if last == next { next.to_string() } else { format!("{next}-{last}") });
-        }
-        next = range.last.saturating_add(1);
-    }
+    let gaps = uploads::missing(upload.part_count(), there);
     let more = if gaps.len() > MOST_SHOWN { ", …" } else { "" };
-    gaps.truncate(MOST_SHOWN);
-    Error::new(code::PARTS_MISSING, format!("parts {}{more} are missing: send them first", gaps.join(", ")))
+    let shown = gaps
+        .iter()
+        .take(MOST_SHOWN)
+        .map(|&PartRange { first, last }| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    Error::new(code::PARTS_MISSING, format!("parts {shown}{more} are missing: send them first"))
 }

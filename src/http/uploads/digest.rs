@@ -39,7 +39,7 @@ fn decode(value: &str) -> Option<Digest> {
 
 /// Where a body that does not begin at the start begins: `Content-Range: bytes 100-199/200`, as `curl -C 100 -T` sends
 /// it. It must go to the file's end.
-pub(super) fn start(headers: &HeaderMap, size_bytes: u64, part_size_bytes: u64) -> Result<u64> {
+pub(in crate::http) fn start(headers: &HeaderMap, size_bytes: u64, part_size_bytes: u64) -> Result<u64> {
     let Some(value) = headers.get(CONTENT_RANGE) else { return Ok(0) };
     let given = value.to_str().unwrap_or_default();
     let invalid = || {

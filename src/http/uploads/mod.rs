@@ -15,6 +15,7 @@ use http::{StatusCode, Uri};
 
 pub(super) use complete::complete;
 pub(super) use create::create;
+pub(super) use digest::start;
 pub(super) use parts::{put_content, put_part};
 pub(super) use shown::Shown;
 

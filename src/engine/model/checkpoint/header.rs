@@ -25,12 +25,15 @@ const SHOWN: usize = 20;
 
 /// One tensor of a file whose header has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What its numbers are.
+    pub dtype: Dtype,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
     /// Where its bytes lie, counted from the file's start. Within the file, and of the length that the shape asks for.
-    pub(super) range: Range<usize>,
+    pub range: Range<usize>,
 }
 
 /// Reads and checks the header of a file of which `file` are all bytes.

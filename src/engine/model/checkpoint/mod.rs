@@ -6,6 +6,8 @@
 
 mod convert;
 mod finite;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod index;
 mod json;

@@ -1,0 +1,142 @@
+//! What must hold of our parsers, whatever bytes they are given. Each function panics where it does not.
+//!
+//! The targets give them what the fuzzer makes up; `tests/it/corpus.rs` gives them the corpus that is kept.
+
+use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use pare::cli::fuzzing::upload;
+use pare::db::uploads::{PartRange, missing, part, part_count};
+use pare::engine::model::checkpoint::fuzzing::header;
+use pare::engine::problem::{Code, Problem};
+use pare::engine::recipe::Recipe;
+use pare::http::fuzzing::{Asked, asked, cursor_of, upload_start};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// Parts that are looked at one by one.
+const FEW: u64 = 256;
+
+/// A header: the bytes are a file, and then the file's rest after the length, which fits.
+pub fn safetensors_header(bytes: &[u8]) {
+    container(bytes);
+    let header_bytes = bytes.iter().rposition(|byte| *byte == b'}').map_or(0, |last| last + 1);
+    let file = [&(header_bytes as u64).to_le_bytes(), bytes].concat();
+    container(&file);
+}
+
+/// Tensors that are taken cover the file, each with the bytes that its shape asks for, and the format's own reader takes
+/// them too and sees the same.
+fn container(file: &[u8]) {
+    let tensors = match header(file) {
+        Ok(tensors) => tensors,
+        Err(problems) => return assert!(!problems.is_empty() && problems.len() < 100, "{problems:?}"),
+    };
+    let length = file.first_chunk::<8>().expect("a length");
+    let mut next = 8 + u64::from_le_bytes(*length) as usize;
+    let theirs = SafeTensors::deserialize(file).expect("the format's own reader refuses it");
+    assert_eq!(theirs.len(), tensors.len());
+    let mut order: Vec<_> = tensors.iter().collect();
+    order.sort_by_key(|tensor| (tensor.range.start, tensor.range.end));
+    for tensor in order {
+        assert_eq!(tensor.range.start, next, "bytes belong to two tensors, or to none");
+        next = tensor.range.end;
+        let elements: u64 = tensor.shape.iter().map(|n| *n as u64).product();
+        assert_eq!(elements * tensor.dtype.size_bytes(), tensor.range.len() as u64);
+        let view = theirs.tensor(&tensor.name).expect("a tensor that the format's own reader has not");
+        assert_eq!(view.shape(), tensor.shape);
+        assert_eq!(view.data(), &file[tensor.range.clone()]);
+    }
+    assert_eq!(next, file.len(), "the file goes on");
+}
+
+/// A recipe that is taken is the same after it was written and read, by us and by the derived reader; one that is refused
+/// says where.
+pub fn recipe(bytes: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
+    match Recipe::parse(&value) {
+        Ok(recipe) => {
+            let text = serde_json::to_string(&recipe).expect("text");
+            let again: Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(Recipe::parse(&again).as_ref(), Ok(&recipe));
+            assert_eq!(serde_json::from_str::<Recipe>(&text).expect("a recipe"), recipe);
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            problems.iter().for_each(|problem| points_at(&value, problem));
+        }
+    }
+}
+
+fn points_at(value: &Value, Problem { pointer, code, .. }: &Problem) {
+    let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let may_be_absent = *code == Code::MissingField && value.pointer(parent).is_some();
+    assert!(value.pointer(pointer).is_some() || may_be_absent, "{pointer} ({code:?}) is nowhere");
+}
+
+/// A cursor that is taken is one that we gave.
+pub fn cursor(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(row) = pare::http::fuzzing::cursor(text) {
+        assert_eq!(cursor_of(row), text);
+    }
+}
+
+/// `Range`, `If-Range`, and `Content-Range` of an upload: what is answered lies in the file. A line each, after one with
+/// the file's length and that of a part.
+pub fn range(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut sizes = lines.next().unwrap_or_default().split(|byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(sizes.next()?).ok()?.parse::<u64>().ok();
+    let (Some(size_bytes), Some(part_size_bytes)) = (number(), number()) else { return };
+    let mut headers = HeaderMap::new();
+    for (name, line) in [RANGE, IF_RANGE, CONTENT_RANGE].into_iter().zip(lines) {
+        insert(&mut headers, name, line);
+    }
+    match asked(&headers, "\"abc\"", size_bytes) {
+        Asked::Whole => {}
+        Asked::Part(part) => assert!(part.start < part.end && part.end <= size_bytes, "{part:?} of {size_bytes}"),
+        Asked::Unsatisfiable => assert!(headers.contains_key(RANGE)),
+    }
+    if let Some(start) = upload_start(&headers, size_bytes, part_size_bytes) {
+        assert!(start.is_multiple_of(part_size_bytes.max(1)));
+        assert!(start < size_bytes || start == 0, "{start} of {size_bytes}");
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, line: &[u8]) {
+    if let Some(value) = HeaderValue::from_bytes(line).ok().filter(|value| !value.is_empty()) {
+        headers.insert(name, value);
+    }
+}
+
+/// What a server says of an upload: a client sends the parts that are not listed, each once, and no byte beyond the file.
+pub fn part_list(bytes: &[u8]) {
+    let Some(upload) = upload(bytes) else { return };
+    let (gaps, missing_bytes) = upload.missing();
+    let count = part_count(upload.size_bytes(), upload.part_size_bytes());
+    let mut next = 0;
+    for gap in &gaps {
+        assert!(next <= gap.first && gap.first <= gap.last && gap.last < count, "{gaps:?} of {count}");
+        next = gap.last.saturating_add(2); // whoever follows at once belongs to it
+    }
+    let is_in = |ranges: &[PartRange], number: u32| ranges.iter().any(|r| (r.first..=r.last).contains(&number));
+    let there = upload.received();
+    let edges = there.iter().chain(&gaps).flat_map(|range| [range.first, range.last]);
+    let beside = |edge: u32| [edge.saturating_sub(1), edge, edge.saturating_add(1)];
+    for number in edges.flat_map(beside).take(300).filter(|number| *number < count) {
+        assert!(is_in(&gaps, number) != is_in(&there, number), "{number} of {gaps:?} and {there:?}");
+    }
+    // Counted the other way round, what is missing is what is there
+    let back: Vec<PartRange> = missing(count, &gaps);
+    assert_eq!(missing(count, &back), gaps);
+    let mut sum = 0;
+    for number in gaps.iter().flat_map(|gap| gap.first..=gap.last).take(FEW as usize) {
+        let (offset_bytes, size_bytes) = upload.part(number).expect("a part");
+        assert!(size_bytes > 0 && offset_bytes + size_bytes <= upload.size_bytes());
+        assert_eq!(upload.part(number + 1).is_some(), offset_bytes + size_bytes < upload.size_bytes());
+        sum += size_bytes;
+    }
+    let few: u64 = gaps.iter().map(|gap| u64::from(gap.last - gap.first) + 1).sum();
+    assert!(missing_bytes <= upload.size_bytes());
+    assert!(few > FEW || sum == missing_bytes, "{sum} and {missing_bytes}");
+    assert!(count == u32::MAX || part(upload.size_bytes(), upload.part_size_bytes(), count).is_none());
+}
