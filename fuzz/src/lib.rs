@@ -61,7 +61,9 @@ pub fn recipe(bytes: &[u8]) {
         }
         Err(problems) => {
             assert!(!problems.is_empty());
-            problems.iter().for_each(|problem| points_at(&value, problem));
+            for problem in &problems {
+                points_at(&value, problem);
+            }
         }
     }
 }
