@@ -1,7 +1,7 @@
 //! Jobs whose process dies, is poison, outgrows its memory, or hangs.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pare::db::jobs::{self, JobState};
 use pare::worker::Config;
@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use super::crashes_and_losses;
 use crate::support::invariants::Fault;
-use crate::support::worker::{Bench, kill, rows, write_program};
+use crate::support::worker::{Bench, kill, rows, until, write_program};
 
 #[tokio::test]
 async fn f02_a_jobs_process_is_killed_and_tried_again_at_once() {
@@ -37,7 +37,7 @@ async fn f02_a_jobs_process_is_killed_and_tried_again_at_once() {
 #[tokio::test]
 async fn f15_a_poison_job_fails_the_second_time_and_others_go_on() {
     let bench = Bench::new().await;
-    let what = "a job that kills its process every time; two others on the same worker";
+    let what = "a job that kills its process every time; seven others on the same worker, of which two may run at once";
     let mut fault = Fault::begin("F15", what, bench.pool()).await;
     let program = bench.folder.path().join("poisoned");
     // It has no PATH. It runs in its job's folder, where its input lies.
@@ -47,17 +47,20 @@ async fn f15_a_poison_job_fails_the_second_time_and_others_go_on() {
         crate::support::cluster::PARE
     );
     write_program(&program, &text);
-    let worker = bench.start(Config { program, ..bench.config() });
-    let before = bench.submit_named("before.jsonl", rows(3)).await;
+    sqlx::query("update tenants set max_running = 2").execute(bench.pool()).await.unwrap();
+    let mut others = vec![bench.submit_named("before.jsonl", rows(3)).await];
     let poison = bench.submit_named("poison.jsonl", rows(4)).await;
-    let after = bench.submit_named("after.jsonl", rows(5)).await;
-    for id in [before, poison, after] {
-        fault.acknowledge(&id);
+    for count in 5..11 {
+        others.push(bench.submit_named("after.jsonl", rows(count)).await);
     }
+    // There are jobs for more slots than may be used.
+    let worker = bench.start(Config { program, slots: 4, ..bench.config() });
+    fault.acknowledge(&poison);
     let job = bench.end_of(poison).await;
     assert_eq!((job.state, job.attempt, job.crashes), (JobState::Failed, 2, 2));
     assert_eq!(job.error.unwrap()["code"], "worker_crashed");
-    for id in [before, after] {
+    for id in others {
+        fault.acknowledge(&id);
         let job = bench.end_of(id).await;
         assert_eq!((job.state, job.attempt, job.crashes), (JobState::Succeeded, 1, 0), "{:?}", job.error);
     }
@@ -101,16 +104,16 @@ async fn f17_a_job_that_hangs_ends_with_its_deadline_by_force() {
     let what = "a process that does nothing and ignores SIGTERM; its deadline passes";
     let mut fault = Fault::begin("F17", what, bench.pool()).await;
     let (program, told) = (bench.folder.path().join("stubborn"), bench.folder.path().join("told"));
-    let text = format!("#!/bin/sh\ntrap 'echo > \"{}\"' TERM\nwhile :; do /bin/sleep 0.05; done\n", told.display());
+    let ready = bench.folder.path().join("ready");
+    let trap = format!("trap ': > \"{}\"' TERM\n: > \"{}\"", told.display(), ready.display());
+    let text = format!("#!/bin/sh\n{trap}\nwhile :; do /bin/sleep 0.05; done\n");
     write_program(&program, &text);
     let config = Config { program, ..bench.config() };
     let grace = config.timing.grace;
     let worker = bench.start(config);
     let id = bench.submit(rows(1)).await;
     fault.acknowledge(&id);
-    bench.process(None).await;
-    // It has set its trap by the time that it is told: a shell that has not dies of the first signal.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("its trap", async || ready.exists().then_some(())).await;
     let begin = Instant::now();
     let passed = format!("update jobs set deadline_at = now() where id = '{}'", id.0);
     sqlx::query(AssertSqlSafe(passed)).execute(bench.pool()).await.unwrap();

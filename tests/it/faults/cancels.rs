@@ -1,6 +1,6 @@
 //! Jobs that are cancelled wherever they are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use pare::db::jobs::JobState;
@@ -69,11 +69,17 @@ async fn f18_jobs_are_cancelled_at_random_moments() {
     let worker = bench.start(bench.config());
     let body = tickets_on(&app).await;
     all_ended(&app.pool).await;
+    let begin = Instant::now();
+    let whole = submitted(&app, &body).await;
+    fault.acknowledge(&whole);
+    assert_eq!(end_of(&app.pool, whole).await.state, JobState::Succeeded);
+    // so that some end before they are cancelled, however fast the machine is
+    let most = begin.elapsed().as_millis() as u64 * 3 / 2;
     let (mut cancelled, mut succeeded) = (0, 0);
-    for _ in 0..10 {
+    for _ in 0..12 {
         let id = submitted(&app, &body).await;
         fault.acknowledge(&id);
-        tokio::time::sleep(Duration::from_millis(dice.below(1500))).await;
+        tokio::time::sleep(Duration::from_millis(dice.below(most))).await;
         let answer = cancel(&app, id).await;
         assert!(matches!(answer, 200 | 202 | 409), "{answer}");
         let job = end_of(&app.pool, id).await;

@@ -52,7 +52,7 @@ impl Fleet {
             workers: [None, None],
         };
         let clients = [0, 1].map(|index| Client::of(fleet.server(index).base()));
-        [0, 1].map(|index| fleet.worker(index));
+        (0..2).for_each(|index| fleet.worker(index));
         (fleet, clients)
     }
 }
@@ -143,10 +143,10 @@ async fn run(jobs: u64, rounds: u64) {
     let (crashes, losses) = crashes_and_losses(&db.pool).await;
     assert_eq!(crashes, 0);
     fault.count("leases that ran out", losses as u64);
-    [0, 1].map(|index| fleet.workers[index].take().unwrap().stop());
+    fleet.workers.into_iter().flatten().for_each(Worker::stop);
     let store = S3::store_at(&fleet.store, &s3.endpoint).await;
     fault.held(&db.pool, &store).await;
-    [0, 1].map(|index| fleet.servers[index].take().unwrap().stop());
+    fleet.servers.into_iter().flatten().for_each(Server::stop);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

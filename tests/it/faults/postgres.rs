@@ -1,7 +1,10 @@
 //! A private Postgres that restarts under jobs, and servers that find it in a bad state.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pare::db::{self, Pool};
@@ -104,17 +107,36 @@ async fn f22_a_server_starts_over_whatever_the_last_one_left() {
     server.signal(Signal::STOP);
     kill_process(postmaster(state), Signal::KILL).unwrap();
     drop(server);
-    let file = state.join("postgres/data/postmaster.pid");
-    let text = fs::read_to_string(&file).unwrap();
-    let (_, rest) = text.split_once('\n').unwrap();
-    fs::write(&file, format!("{}\n{rest}", std::process::id())).unwrap();
+    let mut stranger = stranger(state);
     let server = Server::start(state, &[], &[]);
     for job in [&first, &job] {
         server.succeeded(job).await;
     }
+    assert!(stranger.try_wait().unwrap().is_none(), "it is left alone");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
     let pool = inside(state).await;
     all_ended(&pool).await;
     fault.held(&pool, &local(state).await).await;
     pool.close().await;
     server.stop();
+}
+
+/// Somebody else's process of Postgres's account, which the files of the dead server name: its number was given again.
+fn stranger(state_dir: &Path) -> Child {
+    let data = state_dir.join("postgres/data");
+    let socket_dir = fs::read_to_string(data.join("postmaster.pid")).unwrap().lines().nth(4).unwrap().to_owned();
+    let mut command = Command::new("sleep");
+    command.arg("600");
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::metadata(&data).unwrap();
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    let stranger = command.spawn().unwrap();
+    for file in [data.join("postmaster.pid"), Path::new(&socket_dir).join(".s.PGSQL.5432.lock")] {
+        let text = fs::read_to_string(&file).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        fs::write(&file, format!("{}\n{rest}", stranger.id())).unwrap();
+    }
+    stranger
 }

@@ -65,7 +65,9 @@ async fn f11_a_worker_dies_between_its_files_and_their_rows() {
     all_ended(pool).await;
     worker.stop();
     server.stop();
-    assert!(strays(pool, &store).await > 0, "the report of the first attempt is another one");
+    // The next worker may have found them by now, and given them a row.
+    let usage = pare::db::usage::usage(pool, pare::db::DEFAULT_TENANT).await.unwrap();
+    assert!(strays(pool, &store).await > 0 || usage.collectable_bytes > 0, "the first attempt's report is another one");
     fault.held(pool, &store).await;
 }
 
