@@ -27,7 +27,7 @@ def main(log, seconds):
         cells.pop(3)  # I4 looks at the jobs of I1
         print(f"| {fault} | {what} | {counted} | {' | '.join(cells)} |")
     print(
-        f"\n{len(lines)} tests of {len(found)} faults in {seconds} s: {total['jobs'] // 2} jobs in {total['attempts']} attempts,"
+        f"\n{len(lines)} tests of {len(found)} faults in {seconds} s: {total['jobs']} jobs in {total['attempts']} attempts,"
         f" {total['files']} visible files and {total['blobs']} blobs hashed, {total['events']} lines of logs,"
         f" {total['parts']} acknowledged parts, {total['collected']} left-over blobs collected"
     )

@@ -33,7 +33,8 @@ use crate::support::worker::until;
 
 /// A number that an environment variable may change, said aloud: whoever sees a run fail can repeat it.
 fn setting(variable: &str, usual: u64) -> u64 {
-    let value = std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let given = std::env::var_os(variable).and_then(|text| text.to_str()?.parse().ok());
+    let value = given.unwrap_or(usual);
     println!("{variable}={value}");
     value
 }

@@ -60,7 +60,8 @@ async fn f12_fifty_at_once_with_one_key_are_one_job() {
 /// The small classifier's weights, damaged in many ways; whether they can't be valid any more.
 fn damaged(weights: &[u8], dice: &mut Dice) -> Vec<(Vec<u8>, bool)> {
     let header = u64::from_le_bytes(weights[..8].try_into().unwrap());
-    let mut all = vec![(Vec::new(), true), (weights[..7].to_vec(), true)];
+    // and whole, to see that it is the damage that is found
+    let mut all = vec![(weights.to_vec(), false), (Vec::new(), true), (weights[..7].to_vec(), true)];
     for _ in 0..8 {
         all.push((weights[..dice.below(weights.len() as u64) as usize].to_vec(), true));
     }
@@ -124,9 +125,10 @@ async fn f21_damaged_models_are_refused_and_break_nothing() {
             }
         }
     }
+    assert!(ready > 0, "the undamaged one is ready");
     fault.count("refused when they came", refused);
     fault.count("found invalid", invalid);
-    fault.count("still valid", ready);
+    fault.count("valid, the undamaged one among them", ready);
     all_ended(&app.pool).await;
     assert_eq!(crashes_and_losses(&app.pool).await, (0, 0), "no process died of them");
     worker.stop().await;

@@ -143,7 +143,9 @@ async fn f19_servers_are_replaced_under_load_and_no_request_fails() {
         assert!(failed.is_empty(), "of {requests} requests failed: {}", failed.join("\n"));
         asked += requests;
         jobs += ids.len() as u64;
-        ids.iter().for_each(|id| fault.acknowledge(id));
+        for id in &ids {
+            fault.acknowledge(id);
+        }
     }
     probing.abort();
     fault.count("requests, none of which failed", asked);
