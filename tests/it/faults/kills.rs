@@ -199,7 +199,9 @@ async fn run(kills: u64) {
         let (status, model) = client.get(&format!("/v1/models/{id}")).await.unwrap();
         assert!(status == 200 && model["state"] != "validating", "{model}");
     }
-    told.jobs.iter().for_each(|id| fault.acknowledge(id));
+    for id in &told.jobs {
+        fault.acknowledge(id);
+    }
     told.uploads.iter().flat_map(Sending::parts).for_each(|part| fault.acknowledge_part(part));
     for (what, number) in ["kills of the server", "kills of the worker", "kills of Postgres"].into_iter().zip(killed) {
         fault.count(what, number);
