@@ -58,6 +58,16 @@ pub async fn exists(conn: &mut PgConnection, sha256: &str) -> Result<bool> {
     Ok(found)
 }
 
+/// Those of these blobs that have no row. Whoever stored them has not come to say so yet, or died before.
+pub async fn unknown(conn: &mut PgConnection, sha256s: &[String]) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        r#"select s.sha256 as "sha256!" from unnest($1::text[]) as s (sha256)
+        where not exists (select from blobs b where b.sha256 = decode(s.sha256, 'hex'))"#,
+        sha256s
+    );
+    Ok(query.fetch_all(conn).await?)
+}
+
 /// Up to `limit` blobs that no row names and that were last published more than `older_than_seconds` ago, oldest first.
 pub async fn list_unreferenced(
     conn: &mut PgConnection,

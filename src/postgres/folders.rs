@@ -11,6 +11,8 @@ use super::error::{Error, Result};
 
 /// The socket's name in its folder: Postgres makes it from the port, which names nothing else here.
 const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+/// The file beside it that says whose it is.
+pub(super) const SOCKET_LOCK: &str = ".s.PGSQL.5432.lock";
 /// What the kernel takes as a socket's path, less the closing NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 

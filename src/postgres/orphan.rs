@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::error::{Error, Result};
+use super::folders::SOCKET_LOCK;
 
 /// How long a server may take to write everything down.
 const CLEAN_END: Duration = Duration::from_secs(30);
@@ -21,10 +22,15 @@ const HARD_END: Duration = Duration::from_secs(10);
 const COLLECTION: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(20);
 
-/// Sees that nobody serves the cluster, and that no left-over `postmaster.pid` keeps a new server from starting.
-pub(super) fn end_orphan(data_dir: &Path) -> Result<()> {
-    let file = data_dir.join("postmaster.pid");
-    let Some(pid) = read_pid(&file) else { return Ok(()) };
+/// Sees that nobody serves the cluster, and that nothing left over keeps a new server from starting: a server's number
+/// stands in `postmaster.pid` and beside its socket, and after a crash of the machine it may be another process's.
+pub(super) fn end_orphan(data_dir: &Path, socket_dir: &Path) -> Result<()> {
+    end_named_by(&data_dir.join("postmaster.pid"), data_dir)?;
+    end_named_by(&socket_dir.join(SOCKET_LOCK), data_dir)
+}
+
+fn end_named_by(file: &Path, data_dir: &Path) -> Result<()> {
+    let Some(pid) = read_pid(file) else { return Ok(()) };
     if is_zombie(pid) {
         // Postgres takes a dead server that nobody has collected for a living one.
         wait_until(COLLECTION, || !is_alive(pid));
@@ -41,8 +47,8 @@ pub(super) fn end_orphan(data_dir: &Path) -> Result<()> {
         wait_until(COLLECTION, || !is_alive(pid));
     }
     // Whoever has this number now is no server of ours, or will never move again.
-    if is_alive(pid) && read_pid(&file) == Some(pid) {
-        fs::remove_file(&file).map_err(Error::io(&file, "removed"))?;
+    if is_alive(pid) && read_pid(file) == Some(pid) {
+        fs::remove_file(file).map_err(Error::io(file, "removed"))?;
     }
     Ok(())
 }
@@ -103,10 +109,12 @@ mod tests {
     #[test]
     fn a_pid_file_that_names_a_stranger_is_removed_and_the_stranger_left_alone() {
         let data = tempfile::tempdir().unwrap();
-        let file = data.path().join("postmaster.pid");
-        fs::write(&file, format!("{}\n/somewhere\n", std::process::id())).unwrap();
-        end_orphan(data.path()).unwrap();
-        assert!(!file.exists());
+        let files = [data.path().join("postmaster.pid"), data.path().join(SOCKET_LOCK)];
+        for file in &files {
+            fs::write(file, format!("{}\n/somewhere\n", std::process::id())).unwrap();
+        }
+        end_orphan(data.path(), data.path()).unwrap();
+        assert!(!files.iter().any(|file| file.exists()));
     }
 
     #[test]
@@ -117,7 +125,7 @@ mod tests {
         child.wait().unwrap();
         let file = data.path().join("postmaster.pid");
         fs::write(&file, format!("{pid}\n")).unwrap();
-        end_orphan(data.path()).unwrap();
+        end_orphan(data.path(), data.path()).unwrap();
         assert!(file.exists());
     }
 
@@ -128,7 +136,7 @@ mod tests {
         fs::write(data.path().join("postmaster.pid"), format!("{}\n", child.id())).unwrap();
         // Collected by another thread, as PID 1 would.
         let collector = std::thread::spawn(move || child.wait());
-        end_orphan(data.path()).unwrap();
+        end_orphan(data.path(), data.path()).unwrap();
         assert!(!collector.join().unwrap().unwrap().success());
     }
 }

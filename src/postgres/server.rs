@@ -163,7 +163,7 @@ impl Place {
     }
 
     fn run_once(&self, server: &Server, started: &mut Option<oneshot::Sender<Result<Started>>>) -> Result<ExitStatus> {
-        end_orphan(&self.folders.data)?;
+        end_orphan(&self.folders.data, &self.socket_dir)?;
         let (log, log_start_bytes) = open_log(&self.folders.log)?;
         let copy = log.try_clone().map_err(Error::io(&self.folders.log, "opened"))?;
         let on_folder = OnFolder { helper: &self.helper, account: self.account.as_ref(), folder: &self.folders.data };

@@ -1,15 +1,19 @@
 //! Collects blobs that no row names any more, uploads and idempotency keys whose time is up, and jobs whose retention
 //! ended.
 
+use futures::{StreamExt, TryStreamExt};
+
 use super::Context;
 use super::ending::chain;
 use crate::db::{self, blobs, idempotency, jobs, uploads};
-use crate::store::{self, Digest};
+use crate::store::{self, Blob, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
 const BLOB_SECONDS: f64 = 24.0 * 3600.0;
 /// Rows at a time.
 const PAGE: u32 = 100;
+/// Blobs of the store that are looked up at a time.
+const LISTED: usize = 1000;
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -40,13 +44,14 @@ pub(super) async fn all(context: &Context) {
     let rounds = [
         ("jobs", expired.await),
         ("uploads", uploads),
+        ("blobs that nobody told of", strays(context).await),
         ("blobs", dead_blobs(context).await),
         ("idempotency keys", keys.await),
     ];
     for (what, done) in rounds {
         match done {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, what, "collected"),
+            Ok(count) => tracing::info!(count, what, "collected, or marked for it"),
             Err(error) => tracing::warn!(what, error = %chain(&error), "collection failed; trying again later"),
         }
     }
@@ -70,6 +75,45 @@ async fn dead_uploads(context: &Context) -> Result<u64, Error> {
         }
     }
     uploads::purge(&context.pool).await?;
+    Ok(count)
+}
+
+/// Gives a row to blobs that lie in the store without one, since whoever stored them died before it could name them. From
+/// then on they are collected as all others are, when they are a day old.
+async fn strays(context: &Context) -> Result<u64, Error> {
+    let mut listed = context.store.list();
+    let mut count = 0;
+    loop {
+        let page: Vec<Blob> = listed.by_ref().take(LISTED).try_collect().await?;
+        let names: Vec<String> = page.iter().map(|blob| blob.digest.to_string()).collect();
+        let mut conn = context.pool.acquire().await?;
+        let unknown = blobs::unknown(&mut conn, &names).await?;
+        drop(conn);
+        if !unknown.is_empty() {
+            count += note(context, &unknown).await?;
+        }
+        if page.len() < LISTED {
+            return Ok(count);
+        }
+    }
+}
+
+async fn note(context: &Context, unknown: &[String]) -> Result<u64, Error> {
+    let mut tx = context.pool.begin().await?;
+    // Nobody removes a blob from here on, so that what is there now has its row while it is there.
+    if !blobs::may_collect(&mut tx).await? {
+        return Ok(0);
+    }
+    let mut count = 0;
+    for sha256 in unknown {
+        match context.store.size_bytes(&sha256.parse()?).await {
+            Ok(size_bytes) => blobs::insert(&mut tx, sha256, size_bytes).await?,
+            Err(store::Error::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        count += 1;
+    }
+    tx.commit().await?;
     Ok(count)
 }
 

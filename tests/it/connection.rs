@@ -2,18 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::Method;
-use pare::db;
-use pare::db::jobs::{self, JobState};
 use pare::http::{HostRule, Limits};
-use sqlx::postgres::PgPoolOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::app::{App, Form};
-use crate::support::worker::{Bench, rows, until};
 
 /// A test that takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -166,47 +160,4 @@ async fn what_is_on_its_way_ends_before_the_server_does() {
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     assert!(TcpStream::connect(address).await.is_err(), "nobody is let in any more");
-}
-
-#[tokio::test]
-async fn without_a_free_connection_requests_are_shed_and_heartbeats_are_not() {
-    let bench = Bench::new().await;
-    // as in `pare serve`: a pool for requests, another for the worker
-    let pool =
-        PgPoolOptions::new().max_connections(3).acquire_timeout(SHORT).connect(&bench.database.url).await.unwrap();
-    let app = App::beside(pool.clone(), Limits::default(), HostRule::Loopback).await;
-    let gate = bench.gated();
-    let worker = bench.start(pare::worker::Config { program: gate.program.clone(), ..bench.config() });
-    let id = bench.submit(Bytes::from(rows(3))).await;
-    bench.process(None).await;
-    // the listener for hints may have one already
-    let mut held = Vec::new();
-    while let Ok(conn) = pool.acquire().await {
-        held.push(conn);
-    }
-    assert!(!held.is_empty());
-    let expiry = async || {
-        let query = "select lease_expires_at from job_leases where job_id = $1";
-        let query = sqlx::query_scalar::<_, chrono::DateTime<chrono::Utc>>(query).bind(id.0);
-        query.fetch_one(bench.pool()).await.unwrap()
-    };
-    let before = expiry().await;
-    let started = Instant::now();
-    let requests = (0..40).map(|_| app.get("/v1/jobs"));
-    for answer in futures::future::join_all(requests).await {
-        assert_eq!(answer.problem(), (503, "unavailable".to_owned()));
-        assert_eq!(answer.header("retry-after"), "2");
-    }
-    // each waits for a connection once, all at the same time; the rest is a slow machine's
-    assert!(started.elapsed() < SHORT + Duration::from_secs(10), "{:?}", started.elapsed());
-    app.get("/healthz").await.expect(200);
-    until("a heartbeat", async || (expiry().await > before).then_some(())).await;
-    drop(held);
-    app.get("/v1/jobs").await.expect(200);
-    gate.open();
-    assert_eq!(bench.end_of(id).await.state, JobState::Succeeded);
-    worker.stop().await;
-    let cancelled = app.send(Method::POST, &format!("/v1/jobs/{id}/cancel"), &[], Vec::new()).await;
-    assert_eq!(cancelled.problem().0, 409);
-    assert!(jobs::find(&pool, db::DEFAULT_TENANT, id).await.unwrap().is_some());
 }

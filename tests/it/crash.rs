@@ -1,20 +1,17 @@
-//! What happens to jobs when processes die, hang, or outgrow their memory.
+//! What happens to jobs when processes end, do not listen, or outgrow their memory. `faults` has what is broken on purpose.
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pare::db::jobs::{self, JobState};
 use pare::db::workers;
 use pare::db::{DEFAULT_TENANT, UploadState, datasets};
 use pare::worker::{Config, Timing};
-use rustix::process::{Pid, Signal, kill_process};
-use sqlx::AssertSqlSafe;
+use rustix::process::{Signal, kill_process};
 
 use crate::support::cluster::PARE;
-use crate::support::worker::{Bench, kill, processes_below, rows, until, write_program};
+use crate::support::worker::{Bench, rows, write_program};
 
 #[tokio::test]
 async fn a_job_is_done_and_leaves_nothing_behind() {
@@ -44,59 +41,6 @@ async fn what_is_invalid_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_killed_process_is_tried_again_and_a_second_time_is_the_last() {
-    let bench = Bench::new().await;
-    let gate = bench.gated();
-    let worker = bench.start(Config { program: gate.program.clone(), ..bench.config() });
-
-    let lucky = bench.submit(rows(3)).await;
-    kill(bench.process(None).await);
-    until("the second attempt", async || (bench.job(lucky).await.attempt == 2).then_some(())).await;
-    gate.open();
-    let job = bench.end_of(lucky).await;
-    assert_eq!((job.state, job.attempt, job.crashes), (JobState::Succeeded, 2, 1), "{:?}", job.error);
-    let events = jobs::events(bench.pool(), lucky, 0, 100).await.unwrap();
-    let crash = events.iter().find(|event| event.kind == "crash").expect("the log tells of the crash");
-    assert!(crash.body["status"].as_str().unwrap().contains("signal: 9"), "{:?}", crash.body);
-    worker.stop().await;
-
-    // Its gate stays shut.
-    let bench = Bench::new().await;
-    let worker = bench.start(Config { program: bench.gated().program, ..bench.config() });
-    let unlucky = bench.submit(rows(3)).await;
-    let first = bench.process(None).await;
-    kill(first);
-    kill(bench.process(Some(first)).await);
-    let job = bench.end_of(unlucky).await;
-    assert_eq!((job.state, job.attempt, job.crashes), (JobState::Failed, 2, 2));
-    assert_eq!(job.error.unwrap()["code"], "worker_crashed");
-    bench.cleared().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_process_that_outgrows_its_limit_fails_its_job_at_once() {
-    let bench = Bench::new().await;
-    let limit = 8 << 20;
-    let worker = bench.start(Config { memory_bytes: limit, ..bench.config() });
-    // A hash a row alone is more than the limit.
-    let id = bench.submit(rows(400_000)).await;
-    sqlx::query(AssertSqlSafe(format!("update jobs set memory_bytes = 0 where id = '{}'", id.0)))
-        .execute(bench.pool())
-        .await
-        .unwrap();
-    let job = bench.end_of(id).await;
-    assert_eq!((job.state, job.attempt, job.crashes), (JobState::Failed, 1, 0), "{:?}", job.error);
-    let error = job.error.unwrap();
-    assert_eq!(error["code"], "out_of_memory");
-    let detail = error["detail"].as_str().unwrap();
-    let numbers: Vec<u64> =
-        detail.split_whitespace().filter_map(|word| word.trim_end_matches(':').parse().ok()).collect();
-    assert!(matches!(numbers[..], [needed, allowed] if needed > allowed && allowed == limit), "{detail}");
-    worker.stop().await;
-}
-
-#[tokio::test]
 async fn an_allocation_that_fails_counts_as_too_much_memory() {
     let bench = Bench::new().await;
     let program = bench.folder.path().join("allocates");
@@ -120,22 +64,6 @@ async fn a_running_job_is_cancelled_even_if_its_process_does_not_listen() {
     jobs::cancel(bench.pool(), DEFAULT_TENANT, id).await.unwrap().unwrap();
     let job = bench.end_of(id).await;
     assert_eq!((job.state, job.crashes), (JobState::Cancelled, 0));
-    bench.cleared().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_job_ends_with_its_deadline() {
-    let bench = Bench::new().await;
-    let worker = bench.start(Config { program: bench.gated().program, ..bench.config() });
-    let id = bench.submit(rows(1)).await;
-    bench.process(None).await;
-    sqlx::query(AssertSqlSafe(format!("update jobs set deadline_at = now() where id = '{}'", id.0)))
-        .execute(bench.pool())
-        .await
-        .unwrap();
-    let job = bench.end_of(id).await;
-    assert_eq!((job.state, job.error.unwrap()["code"].as_str()), (JobState::Expired, Some("deadline_exceeded")));
     bench.cleared().await;
     worker.stop().await;
 }
@@ -241,83 +169,4 @@ fn descriptors(pid: &str) -> Vec<(u32, String)> {
             Some((path.file_name()?.to_str()?.parse().ok()?, target))
         })
         .collect()
-}
-
-/// The real program, killed when a test fails.
-struct Program(Child);
-
-impl Program {
-    fn start(bench: &Bench, arguments: &[&str]) -> Self {
-        let state = bench.folder.path().join("store");
-        let mut command = Command::new(PARE);
-        command.args(arguments).arg("--state-dir").arg(state).args(["--memory-limit", "1GiB", "--log", "warn"]);
-        Self(command.env("DATABASE_URL", &bench.database.url).stdout(Stdio::piped()).spawn().unwrap())
-    }
-
-    fn server(bench: &Bench) -> Self {
-        let mut server = Self::start(bench, &["serve", "--listen", "127.0.0.1:0"]);
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("listening on http://127.0.0.1:"), "{line}");
-        server
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_is_killed_loses_no_job() {
-    let bench = Bench::new().await;
-    let scratch = bench.folder.path().join("store/scratch");
-    let server = Program::server(&bench);
-    let id = bench.submit(rows(300_000)).await;
-    let process = until("a job's process", async || processes_below(&scratch).pop()).await;
-    // Held still, so that the job can't end before its server does.
-    kill_process(process, Signal::STOP).unwrap();
-    drop(server);
-    until("the end of the job's process", async || processes_below(&scratch).is_empty().then_some(())).await;
-    assert_eq!(bench.job(id).await.state, JobState::Running, "nobody could say that it is not");
-
-    let mut server = Program::server(&bench);
-    let job = bench.end_of(id).await;
-    assert_eq!((job.state, job.attempt, job.crashes), (JobState::Succeeded, 2, 0), "{:?}", job.error);
-    server.signal(Signal::TERM);
-    assert!(server.0.wait().unwrap().success());
-}
-
-#[tokio::test]
-async fn a_worker_that_was_paused_and_replaced_publishes_nothing() {
-    let bench = Bench::new().await;
-    let store = format!("file://{}", bench.folder.path().join("store").display());
-    let scratch = bench.folder.path().join("store/scratch");
-    let paused = Program::start(&bench, &["work", "--store-url", &store]);
-    let id = bench.submit(rows(300_000)).await;
-    until("a job's process", async || processes_below(&scratch).pop()).await;
-    paused.signal(Signal::STOP);
-    // Its process does its work meanwhile, and waits to be heard.
-    sqlx::query("update job_leases set lease_expires_at = now() - interval '1 second'")
-        .execute(bench.pool())
-        .await
-        .unwrap();
-
-    let worker = bench.start(bench.config());
-    let job = bench.end_of(id).await;
-    assert_eq!((job.state, job.attempt), (JobState::Succeeded, 2), "{:?}", job.error);
-    worker.stop().await;
-
-    paused.signal(Signal::CONT);
-    until("the late worker's giving up", async || (fs::read_dir(&scratch).unwrap().count() == 0).then_some(())).await;
-    assert_eq!(bench.job(id).await, job, "what was told stays");
-    let attempts = jobs::attempts(bench.pool(), id).await.unwrap();
-    let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome.as_deref()).collect();
-    assert_eq!(outcomes, [Some("lost"), Some("succeeded")]);
 }

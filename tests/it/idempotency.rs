@@ -28,33 +28,6 @@ async fn job_body(app: &App) -> Value {
 }
 
 #[tokio::test]
-async fn fifty_at_once_with_one_key_are_one_job() {
-    let app = App::start().await;
-    let body = job_body(&app).await;
-    let answers = futures::future::join_all((0..50).map(|_| post(&app, "/v1/jobs", "one", &body))).await;
-    assert_eq!(count(&app, "/v1/jobs").await, 1);
-    let again = post(&app, "/v1/jobs", "one", &body).await.expect(201);
-    assert!(is_replayed(&again));
-    let mut fresh = 0;
-    for answer in answers {
-        match answer.status.as_u16() {
-            201 => {
-                fresh += usize::from(!is_replayed(&answer));
-                assert_eq!(answer.body, again.body);
-                for name in ["location", "etag", "retry-after"] {
-                    assert_eq!(answer.header(name), again.header(name));
-                }
-            }
-            _ => {
-                assert_eq!(answer.problem(), (409, "idempotency_key_in_use".to_owned()));
-                assert_eq!(answer.header("retry-after"), "1");
-            }
-        }
-    }
-    assert_eq!(fresh, 1);
-}
-
-#[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let app = App::start().await;
     let recipe = |bits: u32| json!({"name": "mine", "recipe": {"version": 1, "stages": [{"method": "quantize", "params": {"bits": bits}}]}});

@@ -13,7 +13,7 @@ mod crash;
 mod dashboard;
 mod datasets;
 mod deletes;
-mod disk;
+mod faults;
 mod first_start;
 mod frontier;
 mod golden;

@@ -33,7 +33,7 @@ async fn kept_row(cluster: &Cluster) -> i32 {
 }
 
 /// The server's process, while the cluster's folder names one.
-fn server_pid(state_dir: &Path) -> Option<i32> {
+pub(crate) fn server_pid(state_dir: &Path) -> Option<i32> {
     fs::read_to_string(state_dir.join("postgres/data/postmaster.pid")).ok()?.lines().next()?.parse().ok()
 }
 

@@ -1,79 +1,18 @@
 //! Object stores that lie, fail and go away; a whole service over one.
 
-use std::fmt;
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use futures::stream::BoxStream;
-use object_store::memory::InMemory;
-use object_store::path::Path as Key;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
 use pare::store::{Digest, Error, Store};
 
 use crate::support::cluster::database;
-use crate::support::program::{Server, output, pare};
+use crate::support::faulty::{Faulty, Strike};
+use crate::support::program::{Server, Worker, output, pare};
 use crate::support::proxy::Proxy;
 use crate::support::s3::S3;
 use crate::support::worker::until;
-
-/// Gives other bytes than were stored, so often.
-#[derive(Debug)]
-struct Liar {
-    inner: InMemory,
-    lies: AtomicU32,
-}
-
-impl fmt::Display for Liar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a liar")
-    }
-}
-
-#[async_trait::async_trait]
-impl ObjectStore for Liar {
-    async fn put_opts(&self, at: &Key, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(at, payload, options).await
-    }
-
-    async fn put_multipart_opts(&self, at: &Key, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Key, options: GetOptions) -> Result<GetResult> {
-        let lie = || self.lies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if options.head || !lie() {
-            return self.inner.get_opts(at, options).await;
-        }
-        let other = InMemory::new();
-        let length = self.inner.head(at).await?.size as usize;
-        other.put(at, vec![b'?'; length].into()).await?;
-        other.get_opts(at, options).await
-    }
-
-    fn delete_stream(&self, keys: BoxStream<'static, Result<Key>>) -> BoxStream<'static, Result<Key>> {
-        self.inner.delete_stream(keys)
-    }
-
-    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 async fn put(store: &Store, bytes: &'static [u8]) -> Digest {
     let mut staged = store.writer().await.unwrap();
@@ -83,22 +22,22 @@ async fn put(store: &Store, bytes: &'static [u8]) -> Digest {
 
 #[tokio::test]
 async fn wrong_bytes_are_asked_for_once_more_and_never_taken() {
-    let liar = Arc::new(Liar { inner: InMemory::new(), lies: AtomicU32::new(0) });
-    let store = Store::over(liar.clone(), "p");
+    let faulty = Arc::new(Faulty::default());
+    let store = Store::over(faulty.clone(), "p");
     let digest = put(&store, b"the truth").await;
     let folder = tempfile::tempdir().unwrap();
 
-    liar.lies.store(1, Ordering::SeqCst);
+    faulty.strike(Strike::Wrong, 1);
     store.fetch(&digest, &folder.path().join("once")).await.unwrap();
     assert_eq!(std::fs::read(folder.path().join("once")).unwrap(), b"the truth");
 
-    liar.lies.store(2, Ordering::SeqCst);
+    faulty.strike(Strike::Wrong, 2);
     let fetched = store.fetch(&digest, &folder.path().join("twice")).await;
     assert!(matches!(fetched, Err(Error::Corrupt { expected, .. }) if expected == digest), "{fetched:?}");
-    assert_eq!(liar.lies.load(Ordering::SeqCst), 0, "it was asked for twice, and no more");
+    assert_eq!(faulty.left(), 0, "it was asked for twice, and no more");
 
     // Whoever reads it as it comes is cut off before its end.
-    liar.lies.store(1, Ordering::SeqCst);
+    faulty.strike(Strike::Wrong, 1);
     let mut bytes = store.read(&digest, None).await.unwrap();
     let mut read = Vec::new();
     let end = loop {
@@ -166,22 +105,6 @@ async fn a_service_says_503_while_its_store_is_away_and_recovers() {
     server.stop();
 }
 
-/// A `pare work`, killed when a test fails.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn work(state_dir: &Path, url: &str, database: &str, variables: Vec<(String, String)>) -> Worker {
-    let mut work = pare("work", state_dir);
-    work.args(["--store-url", url, "--database-url", database, "--memory-limit", "1GiB", "--threads", "1"]);
-    Worker(work.args(["--log", "warn"]).envs(variables).stdin(Stdio::null()).spawn().unwrap())
-}
-
 #[tokio::test]
 async fn servers_and_workers_share_one_queue_and_one_bucket() {
     let Some(s3) = S3::find() else { return };
@@ -190,7 +113,7 @@ async fn servers_and_workers_share_one_queue_and_one_bucket() {
     let variables = S3::variables(&s3.endpoint);
     let arguments = ["--workers", "0", "--store-url", &url, "--database-url", &db.url];
     let server = Server::start(&folder.path().join("server"), &arguments, &variables);
-    let _worker = work(&folder.path().join("worker"), &url, &db.url, variables.clone());
+    let _worker = Worker::start(&folder.path().join("worker"), &url, &db.url, &variables);
     let (_, job) = server.tickets().await;
     server.succeeded(&job).await;
     let (_, artifacts) = server.get(&format!("/v1/jobs/{job}/artifacts")).await;
@@ -229,7 +152,7 @@ async fn a_job_waits_for_a_store_that_is_away() {
 
     // The worker's way to the store is cut; the server's is not.
     away.proxy.cut();
-    let _worker = work(&folder.path().join("worker"), &away.url, &db.url, away.variables());
+    let _worker = Worker::start(&folder.path().join("worker"), &away.url, &db.url, &away.variables());
     until("the job's start", async || {
         let (_, jobs) = server.get("/v1/jobs?kind=validate").await;
         (jobs["data"][0]["state"] == "running").then_some(())

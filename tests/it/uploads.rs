@@ -42,7 +42,7 @@ async fn over_both_stores<F: Future<Output = ()>>(case: impl Fn(App) -> F) {
 }
 
 /// Bytes that differ from part to part.
-fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 

@@ -51,6 +51,13 @@ impl Answer {
         self
     }
 
+    /// The status, which must be one of those.
+    pub(crate) fn expect_one_of(&self, allowed: &[u16]) -> u16 {
+        let status = self.status.as_u16();
+        assert!(allowed.contains(&status), "{status}: {}", String::from_utf8_lossy(&self.body));
+        status
+    }
+
     /// The problem's status and code.
     pub(crate) fn problem(&self) -> (u16, String) {
         (self.status.as_u16(), self.json()["code"].as_str().unwrap_or_default().to_owned())

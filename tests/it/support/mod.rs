@@ -4,6 +4,8 @@ pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod document;
 pub(crate) mod engine;
+pub(crate) mod faulty;
+pub(crate) mod invariants;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod proxy;

@@ -46,8 +46,17 @@ impl Server {
         Self { child, base, client }
     }
 
+    /// `http://127.0.0.1:port`
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Asks it to end, and waits for that.
@@ -57,8 +66,12 @@ impl Server {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
-        read(answer).await
+        read(self.answer(path).await).await
+    }
+
+    /// An answer as it comes.
+    pub(crate) async fn answer(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
     }
 
     pub(crate) async fn bytes(&self, path: &str) -> Vec<u8> {
@@ -125,6 +138,43 @@ async fn read(answer: reqwest::Response) -> (u16, Value) {
 }
 
 impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A `pare work`, killed when a test lets go of it.
+pub(crate) struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    /// Starts one that shares a database and a store.
+    pub(crate) fn start(state_dir: &Path, store: &str, database: &str, variables: &[(String, String)]) -> Self {
+        let mut work = pare("work", state_dir);
+        work.args(["--store-url", store, "--database-url", database, "--memory-limit", "1GiB", "--threads", "1"]);
+        work.args(["--log", "warn"]).envs(variables.iter().cloned());
+        Self { child: work.stdin(Stdio::null()).spawn().unwrap() }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -78,11 +78,15 @@ impl Bench {
 
     /// Stores a dataset; the answer is the job that validates it.
     pub(crate) async fn submit(&self, text: impl Into<Bytes>) -> JobId {
+        self.submit_named("rows.jsonl", text).await
+    }
+
+    /// As [`Bench::submit`], a file of that name.
+    pub(crate) async fn submit_named(&self, name: &str, text: impl Into<Bytes>) -> JobId {
         let mut staged = self.store.writer().await.unwrap();
         staged.write(text.into()).await.unwrap();
         let stored = staged.finish().await.unwrap();
-        let file =
-            NewFile { path: "rows.jsonl".into(), sha256: stored.digest.to_string(), size_bytes: stored.size_bytes };
+        let file = NewFile { path: name.into(), sha256: stored.digest.to_string(), size_bytes: stored.size_bytes };
         let new = NewDataset { name: "rows".into(), files: vec![file] };
         let dataset = datasets::insert(self.pool(), DEFAULT_TENANT, &new).await.unwrap();
         let filter = JobFilter { kind: Some(JobKind::Validate), limit: 100, ..JobFilter::default() };

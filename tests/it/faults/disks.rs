@@ -13,7 +13,9 @@ use pare::worker::Config;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
+use super::{all_ended, local};
 use crate::support::cluster::config;
+use crate::support::invariants::Fault;
 use crate::support::program::Server;
 use crate::support::worker::{Bench, rows, until};
 
@@ -64,10 +66,15 @@ impl Drop for Disk {
 }
 
 #[tokio::test]
-async fn a_service_whose_disk_fills_up_refuses_bytes_keeps_its_database_and_recovers() {
+async fn f09_a_service_whose_disk_fills_up_refuses_bytes_keeps_its_database_and_recovers() {
     let Some(disk) = Disk::new(600) else { return };
-    let server = Server::start(&disk.path().join("state"), &["--disk-reserve", "64MiB"], &[]);
+    let state = disk.path().join("state");
+    let server = Server::start(&state, &["--disk-reserve", "64MiB"], &[]);
+    let what = "a disk of 600 MiB under a whole service is filled up into its reserve of 64 MiB";
+    let pool = pare::db::connect(&Cluster::url_of_running(&state, DATABASE).unwrap(), 3).await.unwrap();
+    let mut fault = Fault::begin("F9", what, &pool).await;
     let (model, job) = server.tickets().await;
+    fault.acknowledge(&job);
     server.succeeded(&job).await;
     let (_, job) = server.get(&format!("/v1/jobs/{job}")).await;
     let rows = || [("rows.jsonl", rows(10).into_bytes())];
@@ -81,6 +88,7 @@ async fn a_service_whose_disk_fills_up_refuses_bytes_keeps_its_database_and_reco
         "evaluation_dataset_id": job["evaluation_dataset_id"], "evaluate": {"metrics": []}});
     let (status, again) = server.post("/v1/jobs", &again).await;
     assert_eq!(status, 201, "{again}");
+    fault.acknowledge(&again["id"].as_str().unwrap());
     let path = format!("/v1/jobs/{}", again["id"].as_str().unwrap());
     let waits = until("the reason", async || {
         let (_, shown) = server.get(&path).await;
@@ -94,11 +102,13 @@ async fn a_service_whose_disk_fills_up_refuses_bytes_keeps_its_database_and_reco
     server.succeeded(again["id"].as_str().unwrap()).await;
     let (status, rows) = server.upload("/v1/datasets/files", &rows()).await;
     assert_eq!(status, 201, "{rows}");
+    all_ended(&pool).await;
+    fault.held(&pool, &local(&state).await).await;
     server.stop();
 }
 
 #[tokio::test]
-async fn an_upload_that_would_go_into_the_reserve_leaves_nothing_behind() {
+async fn f09_an_upload_that_would_go_into_the_reserve_leaves_nothing_behind() {
     let Some(disk) = Disk::new(64) else { return };
     let store = Store::open(&StoreConfig::Local(disk.path().join("store"))).await.unwrap().keeping_free(32 << 20);
     let mut staged = store.writer().await.unwrap();
@@ -128,11 +138,14 @@ async fn an_upload_that_would_go_into_the_reserve_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_job_that_fills_its_scratch_space_fails_as_such_and_the_next_one_runs() {
+async fn f09_a_job_that_fills_its_scratch_space_fails_as_such_and_the_next_one_runs() {
     let Some(disk) = Disk::new(4) else { return };
     let bench = Bench::new().await;
+    let what = "a disk of 4 MiB under the scratch folder is filled up by a job; the next one is small";
+    let mut fault = Fault::begin("F9", what, bench.pool()).await;
     let worker = bench.start(Config { scratch: disk.path().join("scratch"), ..bench.config() });
     let large = bench.submit(rows(200_000)).await;
+    fault.acknowledge(&large);
     let job = bench.end_of(large).await;
     assert_eq!((job.state, job.crashes), (JobState::Failed, 0));
     assert_eq!(job.error.unwrap()["code"], "insufficient_storage");
@@ -140,12 +153,16 @@ async fn a_job_that_fills_its_scratch_space_fails_as_such_and_the_next_one_runs(
     let job = bench.end_of(small).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     worker.stop().await;
+    fault.acknowledge(&small);
+    fault.held(bench.pool(), &bench.store).await;
 }
 
 #[tokio::test]
-async fn a_worker_below_its_reserve_takes_no_job_until_there_is_room() {
+async fn f09_a_worker_below_its_reserve_takes_no_job_until_there_is_room() {
     let Some(disk) = Disk::new(16) else { return };
     let bench = Bench::new().await;
+    let what = "a disk of 16 MiB under the scratch folder is filled up into the worker's reserve, and emptied";
+    let mut fault = Fault::begin("F9", what, bench.pool()).await;
     let scratch = disk.path().join("scratch");
     let worker = bench.start(Config { scratch, disk_reserve_bytes: 8 << 20, ..bench.config() });
     let filler = disk.fill(4 << 20);
@@ -158,10 +175,12 @@ async fn a_worker_below_its_reserve_takes_no_job_until_there_is_room() {
     fs::remove_file(filler).unwrap();
     assert_eq!(bench.end_of(id).await.state, JobState::Succeeded);
     worker.stop().await;
+    fault.acknowledge(&id);
+    fault.held(bench.pool(), &bench.store).await;
 }
 
 #[tokio::test]
-async fn a_private_postgres_whose_own_disk_was_full_comes_back_with_every_row() {
+async fn f09_a_private_postgres_whose_own_disk_was_full_comes_back_with_every_row() {
     let Some(disk) = Disk::new(128) else { return };
     let cluster = Cluster::start(config(disk.path().join("state"))).await.unwrap();
     let url = cluster.url(DATABASE);
