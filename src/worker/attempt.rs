@@ -137,7 +137,7 @@ impl Attempt<'_> {
         };
         let mut child = Child::spawn(launch, events).await.map_err(broken)?;
         let watch = Watch::start(child.group(), config.memory_bytes).map_err(broken)?;
-        let journal = journal::keep(self.context.pool.clone(), self.lease.clone(), heard);
+        let journal = journal::keep(self.context.pool.clone(), self.lease.clone(), heard, config.timing.stall);
         let journal = AbortOnDropHandle::new(tokio::spawn(journal.in_current_span()));
         let (exit, stopped) = tokio::select! {
             biased;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::lease::Lease;
 use super::pace::Pace;
@@ -22,11 +22,26 @@ const NOTE_CHARS: usize = 2000;
 /// Between two tries to write.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Writes down what comes until the process has no more to say.
-pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiver<Event>) {
+/// Writes down what comes until the process has no more to say. One that says nothing for the time of `stall` is noted
+/// too, once for each silence: it may hang, and nobody but its owner knows; its deadline ends it.
+pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiver<Event>, stall: Duration) {
     let mut notes = 0;
     let mut pace = Pace::default();
-    while let Some(event) = events.recv().await {
+    let mut patience = stall;
+    loop {
+        let event = match timeout(patience, events.recv()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(_) => {
+                patience = Duration::MAX;
+                tracing::warn!(job = %lease.id, "the job says nothing; it may hang");
+                let message =
+                    "the job has made no progress for a while: it may hang; cancel it, or let its deadline end it";
+                write(&pool, &lease, "stall", &json!({ "message": message, "silent_seconds": stall.as_secs() })).await;
+                continue;
+            }
+        };
+        patience = stall;
         match event {
             Event::Progress { done, total, unit } => {
                 let unit: String = unit.chars().take(32).collect();

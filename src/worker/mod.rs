@@ -104,6 +104,8 @@ pub struct Timing {
     pub retry: Duration,
     /// Between asking a process to end and killing it.
     pub grace: Duration,
+    /// How long a job may say nothing before its log says that it may hang.
+    pub stall: Duration,
     /// Between two rounds of maintenance.
     pub maintain: Duration,
 }
@@ -118,6 +120,7 @@ impl Default for Timing {
             answer: Duration::from_secs(10),
             retry: Duration::from_secs(1),
             grace: Duration::from_secs(10),
+            stall: Duration::from_secs(600),
             maintain: Duration::from_secs(15),
         }
     }

@@ -1,7 +1,7 @@
 //! Jobs whose process dies, is poison, outgrows its memory, or hangs.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pare::db::jobs::{self, JobState};
 use pare::worker::Config;
@@ -108,12 +108,18 @@ async fn f17_a_job_that_hangs_ends_with_its_deadline_by_force() {
     let trap = format!("trap ': > \"{}\"' TERM\n: > \"{}\"", told.display(), ready.display());
     let text = format!("#!/bin/sh\n{trap}\nwhile :; do /bin/sleep 0.05; done\n");
     write_program(&program, &text);
-    let config = Config { program, ..bench.config() };
+    let mut config = Config { program, ..bench.config() };
+    config.timing.stall = Duration::from_millis(200);
     let grace = config.timing.grace;
     let worker = bench.start(config);
     let id = bench.submit(rows(1)).await;
     fault.acknowledge(&id);
     until("its trap", async || ready.exists().then_some(())).await;
+    until("a word of its silence", async || {
+        let log = jobs::events(bench.pool(), id, 0, 100).await.unwrap();
+        log.iter().any(|event| event.kind == "stall").then_some(())
+    })
+    .await;
     let begin = Instant::now();
     let passed = format!("update jobs set deadline_at = now() where id = '{}'", id.0);
     sqlx::query(AssertSqlSafe(passed)).execute(bench.pool()).await.unwrap();

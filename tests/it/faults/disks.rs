@@ -15,7 +15,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::{all_ended, local};
 use crate::support::cluster::config;
-use crate::support::invariants::Fault;
+use crate::support::invariants::{Fault, skipped};
 use crate::support::program::Server;
 use crate::support::worker::{Bench, rows, until};
 
@@ -32,7 +32,7 @@ impl Disk {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(Self { folder });
         }
-        println!("skipped: mounting is not allowed here");
+        skipped("F9", "mounting is not allowed here");
         None
     }
 

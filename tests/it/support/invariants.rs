@@ -97,11 +97,20 @@ impl Fault {
             "{line}\tI1 {jobs} jobs\tI2 {attempts} attempts, {files} files\tI3 {events} events\tI4 {jobs} jobs\t\
              I5 {blobs} blobs, {stored_bytes} bytes, {collected} collected\tI6 {parts} parts\tI7 at most {most} at once"
         );
-        println!("{line}");
-        if let Some(path) = std::env::var_os(LOG) {
-            // in one write, for others write there too
-            let mut log = File::options().create(true).append(true).open(path).unwrap();
-            log.write_all(format!("{line}\n").as_bytes()).unwrap();
-        }
+        tell(&line);
+    }
+}
+
+/// Says that a fault can't be tried here, and why: `scripts/faults` then fails, unless it is to be short.
+pub(crate) fn skipped(name: &str, why: &str) {
+    tell(&format!("{name}\tskipped\t{why}"));
+}
+
+fn tell(line: &str) {
+    println!("{line}");
+    if let Some(path) = std::env::var_os(LOG) {
+        // in one write, for others write there too
+        let mut log = File::options().create(true).append(true).open(path).unwrap();
+        log.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 }
