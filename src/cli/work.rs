@@ -64,7 +64,7 @@ impl Work {
             let shutdown = stop::on_signal()?;
             let pool =
                 db::connect(url, worker_connections(&allowance)).await.context("the database can't be opened")?;
-            db::check_schema(&pool).await?;
+            db::check_current(&pool).await?;
             let store = Store::open(&self.store.config(&state.folder)?).await?.keeping_free(reserve_bytes);
             release_own(&pool, &state).await?;
             sweep(&store).await;

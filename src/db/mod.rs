@@ -10,6 +10,7 @@ pub mod blobs;
 pub mod datasets;
 mod error;
 pub mod idempotency;
+mod identity;
 pub mod jobs;
 pub mod keys;
 mod listen;
@@ -29,6 +30,7 @@ use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 pub use error::{Conflict, Error, Result};
+pub use identity::identity;
 pub use listen::listen;
 pub use upload::{FileRow, ListFilter, NewFile, UploadState};
 
@@ -60,6 +62,13 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Pool> {
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                // whoever vanished in the middle of a transaction must not keep its rows for hours
+                sqlx::query("set idle_in_transaction_session_timeout = '2min'").execute(conn).await?;
+                Ok(())
+            })
+        })
         .before_acquire(|conn, meta| {
             Box::pin(async move {
                 if meta.idle_for >= UNPROVEN {
@@ -101,6 +110,32 @@ pub async fn check_schema(pool: &Pool) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses a database too that lacks a migration, and so can't be worked with yet.
+///
+/// # Errors
+///
+/// As [`check_schema`]'s.
+pub async fn check_current(pool: &Pool) -> Result<()> {
+    check_schema(pool).await?;
+    let newest = newest_migration();
+    let found: Option<i64> = sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+        .fetch_one(pool)
+        .await
+        .map_err(|error| match &error {
+            sqlx::Error::Database(it) if it.code().as_deref() == Some("42P01") => Error::Schema(
+                "the database holds no schema yet: run `pare migrate`, or start a server on it".to_owned(),
+            ),
+            _ => error.into(),
+        })?;
+    if found == Some(newest) {
+        return Ok(());
+    }
+    Err(Error::Schema(format!(
+        "the database is at migration {}, and this program works with {newest}: run `pare migrate`, or start a server on it",
+        found.unwrap_or(0)
+    )))
 }
 
 /// The newest migration that this program knows.

@@ -88,6 +88,7 @@ pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Respo
     let new = NewDataset { name: form.name, files: form.files };
     let mut work = once.begin(&app).await?;
     let dataset = db::datasets::insert_in(work.conn(), app.tenant, &new).await?;
+    upload::are_stored(&app, &new.files).await?;
     created(work, dataset).await
 }
 
@@ -116,7 +117,11 @@ async fn created(mut work: Work, dataset: Dataset) -> Result<Response> {
 pub(super) async fn store(app: &App, request: Request) -> Result<Dataset> {
     let form = upload::receive(app, request, Purpose::Dataset).await?;
     let new = NewDataset { name: form.name, files: form.files };
-    Ok(db::datasets::insert(&app.pool, app.tenant, &new).await?)
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let dataset = db::datasets::insert_in(&mut tx, app.tenant, &new).await?;
+    upload::are_stored(app, &new.files).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    Ok(dataset)
 }
 
 /// `GET /v1/datasets`

@@ -164,6 +164,7 @@ pub(super) async fn upload(app: App, uri: Uri, request: Request) -> Result<Respo
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
     let mut work = once.begin(&app).await?;
     let model = db::models::insert_in(work.conn(), app.tenant, &new).await?;
+    upload::are_stored(&app, &new.files).await?;
     created(work, model).await
 }
 
@@ -192,7 +193,11 @@ async fn created(mut work: Work, model: Model) -> Result<Response> {
 pub(super) async fn store(app: &App, request: Request) -> Result<Model> {
     let form = upload::receive(app, request, Purpose::Model).await?;
     let new = NewModel { name: form.name, files: form.files, source_job_id: None };
-    Ok(db::models::insert(&app.pool, app.tenant, &new).await?)
+    let mut tx = app.pool.begin().await.map_err(db::Error::from)?;
+    let model = db::models::insert_in(&mut tx, app.tenant, &new).await?;
+    upload::are_stored(app, &new.files).await?;
+    tx.commit().await.map_err(db::Error::from)?;
+    Ok(model)
 }
 
 /// `GET /v1/models`

@@ -49,7 +49,7 @@ pub(super) async fn show(State(server): State<Server>) -> Result<Json<Readiness>
     if server.draining.is_cancelled() {
         add("/draining", "the server was told to stop, and soon takes no more connections");
     }
-    match timeout(PATIENCE, db::check_schema(&server.pool)).await {
+    match timeout(PATIENCE, db::check_current(&server.pool)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) if !error.is_unavailable() => {
             tracing::warn!("not ready: {error}");

@@ -23,7 +23,7 @@ use super::batched::blocking;
 use super::error::{Error, Result};
 use super::hashing::HashingFile;
 use super::uploads::Ahead;
-use super::{Blob, Digest, Stored};
+use super::{Blob, Digest, OWNER, Stored, parse_owner};
 
 /// Bytes that are read from the disk at once.
 const READ_BYTES: usize = 256 << 10;
@@ -161,6 +161,23 @@ impl Local {
                 Err(error) => stream::iter(vec![Err(Error::io("read")(error))]),
             })
             .boxed()
+    }
+
+    pub(super) async fn owner(&self, candidate: Uuid) -> Result<Uuid> {
+        let (path, staging) = (self.root.join(OWNER), self.staging());
+        let found = blocking(move || {
+            if !path.try_exists()? {
+                let guard = RemoveOnDrop(staging);
+                fs::write(&guard.0, candidate.to_string())?;
+                // a link is made whole or not at all, and never over one that is there
+                match fs::hard_link(&guard.0, &path) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
+            parse_owner(&fs::read(path)?)
+        });
+        found.await.map_err(Error::io("read"))
     }
 
     /// Removes what was being written when a process died.

@@ -12,6 +12,7 @@ mod local;
 mod remote;
 mod uploads;
 
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
+use uuid::Uuid;
 
 pub use config::StoreConfig;
 pub use digest::{Digest, DigestError};
@@ -36,6 +38,13 @@ pub struct Stored {
     pub digest: Digest,
     /// Its length.
     pub size_bytes: u64,
+}
+
+/// What a store's owner is written down as.
+const OWNER: &str = "owner";
+
+fn parse_owner(bytes: &[u8]) -> io::Result<Uuid> {
+    Uuid::try_parse_ascii(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the store's owner is no id"))
 }
 
 /// A blob as the store lists it.
@@ -210,6 +219,18 @@ impl Store {
         match &self.0 {
             Backend::Local(local) => local.list(),
             Backend::Remote(remote) => remote.list(),
+        }
+    }
+
+    /// Which database the store belongs to: the one whose id it carries. One that carries none takes `candidate`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Io`]; also where what it carries is no id.
+    pub async fn owner(&self, candidate: Uuid) -> Result<Uuid> {
+        match &self.0 {
+            Backend::Local(local) => local.owner(candidate).await,
+            Backend::Remote(remote) => remote.owner(candidate).await,
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
-use super::{Blob, Digest, Stored};
+use super::{Blob, Digest, OWNER, Stored, parse_owner};
 
 /// Bytes of a part. Stores allow 10 000 parts, so a blob may have 160 GB.
 const PART_BYTES: usize = 16 << 20;
@@ -121,6 +121,21 @@ impl Remote {
     }
 
     /// Asks for a key that need not exist.
+    pub(super) async fn owner(&self, candidate: Uuid) -> Result<Uuid> {
+        let key = self.prefix.clone().join(OWNER);
+        let found = match self.store.get(&key).await {
+            Err(object_store::Error::NotFound { .. }) => {
+                // Not every store knows how to write only where nothing is; two that come first at once both read again.
+                let id = candidate.to_string().into_bytes();
+                self.store.put(&key, id.into()).await.map_err(Error::remote)?;
+                self.store.get(&key).await
+            }
+            found => found,
+        };
+        let bytes = found.map_err(Error::remote)?.bytes().await.map_err(Error::remote)?;
+        parse_owner(&bytes).map_err(Error::io("read"))
+    }
+
     pub(super) async fn check(&self) -> Result<()> {
         match self.store.head(&self.prefix.clone().join("check")).await {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),

@@ -80,7 +80,17 @@ async fn dead_uploads(context: &Context) -> Result<u64, Error> {
 
 /// Gives a row to blobs that lie in the store without one, since whoever stored them died before it could name them. From
 /// then on they are collected as all others are, when they are a day old.
+///
+/// To another database all blobs of this one would look like that: so it is done where the store is this database's alone.
 async fn strays(context: &Context) -> Result<u64, Error> {
+    let mut conn = context.pool.acquire().await?;
+    let own = db::identity(&mut conn).await?;
+    drop(conn);
+    let owner = context.store.owner(own).await?;
+    if owner != own {
+        tracing::error!(%owner, %own, "the store is another database's: what no row tells of is left alone there");
+        return Ok(0);
+    }
     let mut listed = context.store.list();
     let mut count = 0;
     loop {
@@ -89,8 +99,8 @@ async fn strays(context: &Context) -> Result<u64, Error> {
         let mut conn = context.pool.acquire().await?;
         let unknown = blobs::unknown(&mut conn, &names).await?;
         drop(conn);
-        if !unknown.is_empty() {
-            count += note(context, &unknown).await?;
+        for sha256 in &unknown {
+            count += u64::from(note(context, sha256).await?);
         }
         if page.len() < LISTED {
             return Ok(count);
@@ -98,23 +108,20 @@ async fn strays(context: &Context) -> Result<u64, Error> {
     }
 }
 
-async fn note(context: &Context, unknown: &[String]) -> Result<u64, Error> {
+/// One in a transaction: whoever publishes the same bytes waits for no others.
+async fn note(context: &Context, sha256: &str) -> Result<bool, Error> {
     let mut tx = context.pool.begin().await?;
     // Nobody removes a blob from here on, so that what is there now has its row while it is there.
     if !blobs::may_collect(&mut tx).await? {
-        return Ok(0);
+        return Ok(false);
     }
-    let mut count = 0;
-    for sha256 in unknown {
-        match context.store.size_bytes(&sha256.parse()?).await {
-            Ok(size_bytes) => blobs::insert(&mut tx, sha256, size_bytes).await?,
-            Err(store::Error::NotFound(_)) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        count += 1;
+    match context.store.size_bytes(&sha256.parse()?).await {
+        Ok(size_bytes) => blobs::insert(&mut tx, sha256, size_bytes).await?,
+        Err(store::Error::NotFound(_)) => return Ok(false),
+        Err(error) => return Err(error.into()),
     }
     tx.commit().await?;
-    Ok(count)
+    Ok(true)
 }
 
 async fn dead_blobs(context: &Context) -> Result<u64, Error> {

@@ -149,8 +149,7 @@ impl Keeper {
     async fn renew(&mut self) -> Result<bool, ()> {
         let status = self.status.borrow_and_update().clone();
         let asked_at = Instant::now();
-        let patience = self.trusted_until.saturating_duration_since(asked_at).min(self.timing.answer);
-        let Ok(told) = timeout(patience, Arc::clone(&self.told).lock_owned()).await else {
+        let Ok(told) = timeout(self.patience(), Arc::clone(&self.told).lock_owned()).await else {
             return Err(());
         };
         if *told {
@@ -158,7 +157,7 @@ impl Keeper {
             return std::future::pending().await;
         }
         let beat = heartbeat(&self.pool, self.id, self.token, status.phase.as_deref(), status.progress.as_ref());
-        match timeout(patience, beat).await {
+        match timeout(self.patience(), beat).await {
             Ok(Ok(Heartbeat::Lost)) => {
                 tracing::warn!(job = %self.id, "the job was taken away");
                 Ok(false)
@@ -178,6 +177,11 @@ impl Keeper {
                 Err(())
             }
         }
+    }
+
+    /// How long the database may take now.
+    fn patience(&self) -> Duration {
+        self.trusted_until.saturating_duration_since(Instant::now()).min(self.timing.answer)
     }
 
     /// Until the next heartbeat is due: sooner after a hint, a new phase, or progress; never past the trusted time.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::ending::chain;
 use super::hints::with_jitter;
@@ -17,18 +17,22 @@ const COLLECT_EVERY: Duration = Duration::from_hours(1);
 /// How long a round may take: a database that does not answer must not end maintenance for good.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Collects for as long as the worker lives. Not in [`keep`]'s loop: a store with many blobs takes its time, and
+/// meanwhile leases must be looked after.
+pub(super) async fn collect_from_time_to_time(context: Context) {
+    loop {
+        collect::all(&context).await;
+        sleep(with_jitter(COLLECT_EVERY)).await;
+    }
+}
+
 /// Does maintenance for as long as the worker lives.
 pub(super) async fn keep(context: Context) {
-    let mut collected: Option<Instant> = None;
     loop {
         match tokio::time::timeout(PATIENCE, round(&context)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = %chain(&error), "maintenance failed; trying again"),
             Err(_) => tracing::warn!("maintenance took too long; trying again"),
-        }
-        if collected.is_none_or(|at| at.elapsed() >= COLLECT_EVERY) {
-            collected = Some(Instant::now());
-            collect::all(&context).await;
         }
         sleep(with_jitter(context.config.timing.maintain)).await;
     }

@@ -150,6 +150,7 @@ pub async fn run(pool: Pool, store: Store, config: Config, shutdown: Cancellatio
     let hints = Hints::new();
     let _spread = AbortOnDropHandle::new(tokio::spawn(hints.clone().spread(context.pool.clone())));
     let _maintain = AbortOnDropHandle::new(tokio::spawn(maintain::keep(context.clone())));
+    let _collect = AbortOnDropHandle::new(tokio::spawn(maintain::collect_from_time_to_time(context.clone())));
     let mut slots = JoinSet::new();
     for worker in context.workers.iter().copied() {
         slots.spawn(slot(context.clone(), worker, hints.clone(), shutdown.clone()));

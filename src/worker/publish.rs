@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Context;
@@ -22,6 +24,8 @@ use crate::store::{Digest, Error, Stored};
 
 /// A longer `output.json` or `report.json` is not read.
 const MOST_BYTES: u64 = 256 << 20;
+/// Files that are looked for at a time.
+const LOOKS: usize = 16;
 
 /// A job's results, ready to be told.
 #[derive(Debug)]
@@ -138,15 +142,28 @@ async fn tell(context: &Context, job: &Job, token: Uuid, published: &Published) 
         Published::Files { .. } => true,
     };
     // From here on the rows of the blobs are ours, and collection waits: what is there now stays.
-    for file in files {
-        let digest: Digest = file.sha256.parse().map_err(Refusal::internal)?;
-        match context.store.size_bytes(&digest).await {
-            Err(Error::NotFound(_)) => return Err(Refusal::NotNow("a blob was collected meanwhile".into())),
-            found => found?,
-        };
-    }
+    // The lease is not renewed meanwhile, so a slow store is left for the next try.
+    timeout(context.config.timing.answer, are_stored(context, files))
+        .await
+        .map_err(|_| Refusal::NotNow("the store does not answer".into()))??;
     tx.commit().await?;
     Ok(true)
+}
+
+async fn are_stored(context: &Context, files: &[NewJobFile]) -> Result<(), Refusal> {
+    let digests: Vec<Digest> =
+        files.iter().map(|file| file.sha256.parse()).collect::<Result<_, _>>().map_err(Refusal::internal)?;
+    let looks = digests.into_iter().map(|digest| {
+        let store = context.store.clone();
+        async move {
+            match store.size_bytes(&digest).await {
+                Ok(_) => Ok(()),
+                Err(Error::NotFound(_)) => Err(Refusal::NotNow("a blob was collected meanwhile".into())),
+                Err(error) => Err(error.into()),
+            }
+        }
+    });
+    stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
 }
 
 /// What a failed job says when its process needed more memory than it may have.

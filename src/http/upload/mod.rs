@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 
 use super::error::{Detail, Error, Result};
@@ -22,9 +23,11 @@ use super::{App, Limits, code};
 use crate::db::NewFile;
 use crate::engine::foreign::{Foreign, HEAD_BYTES};
 use crate::engine::problem::{Code, escape_pointer, nearest};
-use crate::store::Staged;
+use crate::store::{self, Digest, Staged};
 use meter::{Cut, Meter, Metered};
 
+/// Files that are looked for at a time.
+const LOOKS: usize = 16;
 /// The longest name in characters.
 pub(super) const NAME_CHARS: usize = 200;
 /// Bytes of the part `name` that are read.
@@ -53,6 +56,32 @@ impl Received {
     pub(super) fn identity(&self) -> (&str, BTreeMap<&str, &str>) {
         (&self.name, self.files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())).collect())
     }
+}
+
+/// Looks whether the files of a form are still stored. To be called once their rows are written, in the same transaction:
+/// from then on collection waits for it, but one of an old model's blobs may have been collected while the form's other
+/// files still came.
+///
+/// # Errors
+///
+/// 503: the form is to be sent again.
+pub(super) async fn are_stored(app: &App, files: &[NewFile]) -> Result<()> {
+    let digests: Vec<Digest> =
+        files.iter().map(|file| file.sha256.parse()).collect::<Result<_, _>>().map_err(Error::internal)?;
+    let store = app.store.clone();
+    let looks = digests.into_iter().map(move |digest| {
+        let store = store.clone();
+        async move {
+            match store.size_bytes(&digest).await {
+                Ok(_) => Ok(()),
+                Err(store::Error::NotFound(_)) => {
+                    Err(Error::unavailable("a file was collected meanwhile; send the form again"))
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+    });
+    stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
 }
 
 /// Reads a form to its end.

@@ -66,11 +66,10 @@ impl Stage {
         }
     }
 
-    /// Kills Postgres, if it is there: its server starts it again.
-    fn kill_postgres(&self) {
-        if let Some(pid) = server_pid(&self.state).and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    /// Kills Postgres, if it is there: its server starts it again. False if there was none to kill.
+    fn kill_postgres(&self) -> bool {
+        let pid = server_pid(&self.state).and_then(Pid::from_raw);
+        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }
 }
 
@@ -129,21 +128,23 @@ async fn kill(stage: &mut Stage, client: &Client, kills: u64, dice: &mut Dice) -
         // the injection itself: a random moment
         tokio::time::sleep(Duration::from_millis(200 + dice.below(1800))).await;
         let victim = dice.below(3) as usize;
-        killed[victim] += 1;
         let pause = Duration::from_millis(dice.below(300));
-        match victim {
+        let is_dead = match victim {
             0 => {
                 stage.server = None;
                 tokio::time::sleep(pause).await;
                 client.turn_to(stage.start_server().base());
+                true
             }
             1 => {
                 stage.worker = None;
                 tokio::time::sleep(pause).await;
                 stage.start_worker();
+                true
             }
             _ => stage.kill_postgres(),
-        }
+        };
+        killed[victim] += u64::from(is_dead);
         until("the service's return", async || {
             client.get("/v1/jobs").await.is_ok_and(|(status, _)| status == 200).then_some(())
         })
@@ -199,6 +200,7 @@ async fn run(kills: u64) {
         let (status, model) = client.get(&format!("/v1/models/{id}")).await.unwrap();
         assert!(status == 200 && model["state"] != "validating", "{model}");
     }
+    assert!(!told.jobs.is_empty() && !told.uploads.is_empty(), "nothing was asked for meanwhile");
     for id in &told.jobs {
         fault.acknowledge(id);
     }
