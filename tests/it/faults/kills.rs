@@ -66,10 +66,10 @@ impl Stage {
         }
     }
 
-    /// Kills Postgres, if it is there: its server starts it again. False if there was none to kill.
-    fn kill_postgres(&self) -> bool {
-        let pid = server_pid(&self.state).and_then(Pid::from_raw);
-        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+    /// Kills Postgres, if it is there: its server starts it again. Which process that was.
+    fn kill_postgres(&self) -> Option<i32> {
+        let number = server_pid(&self.state)?;
+        kill_process(Pid::from_raw(number)?, Signal::KILL).is_ok().then_some(number)
     }
 }
 
@@ -129,24 +129,26 @@ async fn kill(stage: &mut Stage, client: &Client, kills: u64, dice: &mut Dice) -
         tokio::time::sleep(Duration::from_millis(200 + dice.below(1800))).await;
         let victim = dice.below(3) as usize;
         let pause = Duration::from_millis(dice.below(300));
-        let is_dead = match victim {
+        let mut dead_postgres = None;
+        match victim {
             0 => {
                 stage.server = None;
                 tokio::time::sleep(pause).await;
                 client.turn_to(stage.start_server().base());
-                true
             }
             1 => {
                 stage.worker = None;
                 tokio::time::sleep(pause).await;
                 stage.start_worker();
-                true
             }
-            _ => stage.kill_postgres(),
-        };
-        killed[victim] += u64::from(is_dead);
+            _ => dead_postgres = stage.kill_postgres(),
+        }
+        killed[victim] += u64::from(victim < 2 || dead_postgres.is_some());
         until("the service's return", async || {
-            client.get("/v1/jobs").await.is_ok_and(|(status, _)| status == 200).then_some(())
+            let serves = client.get("/v1/jobs").await.is_ok_and(|(status, _)| status == 200);
+            // a connection may answer once more after its server's death
+            let is_another = server_pid(&stage.state).is_some_and(|pid| Some(pid) != dead_postgres);
+            (serves && is_another).then_some(())
         })
         .await;
         stage.tend();

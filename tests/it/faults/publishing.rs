@@ -10,7 +10,7 @@ use super::{all_ended, local};
 use crate::support::cluster::database;
 use crate::support::invariants::Fault;
 use crate::support::program::{Server, Worker};
-use crate::support::worker::{Bench, rows, until};
+use crate::support::worker::{self, Bench, rows, until};
 
 /// Keeps whoever publishes from telling: the lock that this returns. What is published is in the store by then.
 pub(super) async fn closed(pool: &Pool) -> sqlx::Transaction<'static, sqlx::Postgres> {
@@ -92,5 +92,34 @@ async fn f11_what_a_dead_worker_left_in_the_store_is_collected_in_time() {
     let worker = bench.start(bench.config());
     until("its end", async || bench.store.size_bytes(&stray).await.is_err().then_some(())).await;
     worker.stop().await;
+    fault.held(bench.pool(), &bench.store).await;
+}
+
+/// Somebody forgot to say which database it is: the store's blobs are another one's, and none is told of in this one.
+#[tokio::test]
+async fn f11_a_store_of_another_database_keeps_what_this_one_does_not_know() {
+    let bench = Bench::new().await;
+    let what = "a worker on a fresh database beside a store that is another database's";
+    let mut fault = Fault::begin("F11", what, bench.pool()).await;
+    let own = bench.start(bench.config());
+    let known = bench.submit(rows(10)).await;
+    fault.acknowledge(&known);
+    bench.end_of(known).await;
+    until("its name in the store", async || bench.folder.path().join("store/owner").exists().then_some(())).await;
+    own.stop().await;
+
+    let other = database().await;
+    // what goes last in a round of collection, so that its end is seen
+    let key = "insert into idempotency_keys (tenant_id, key, request_sha256, status, body, expires_at)
+        select id, 'old', sha256(''), 201, '{}', now() from tenants";
+    sqlx::query(key).execute(&other.pool).await.unwrap();
+    let stranger = worker::start(&other.pool, &bench.store, bench.config());
+    let count = async |table| {
+        let query = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+        sqlx::query_scalar::<_, i64>(query).fetch_one(&other.pool).await.unwrap()
+    };
+    until("a round of collection", async || (count("idempotency_keys").await == 0).then_some(())).await;
+    stranger.stop().await;
+    assert_eq!(count("blobs").await, 0, "it took another one's blobs for nobody's");
     fault.held(bench.pool(), &bench.store).await;
 }
