@@ -119,7 +119,8 @@ pub struct StoreSettings {
     /// Where files lie: s3://bucket/prefix, or file:///folder for one that all machines mount.
     ///
     /// Without it, in the state folder. For S3 the standard variables hold: `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, ….
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, …. One store for one database: give
+    /// another service another prefix.
     #[arg(long, env = "STORE_URL", value_name = "URL")]
     pub store_url: Option<String>,
 }
