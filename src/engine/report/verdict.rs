@@ -93,13 +93,14 @@ fn quality_sentence(metric: &str, estimate: &Estimate, change: Option<&Change>) 
         return format!("{metric} is {} on {} rows.", percent(estimate.value), estimate.n);
     };
     let moved = if change.value == 0.0 {
-        "did not change".to_owned()
+        "stayed at".to_owned()
     } else {
-        format!("{} by {:.2} points", if change.value < 0.0 { "fell" } else { "rose" }, 100.0 * change.value.abs())
+        format!("{} by {:.2} points to", if change.value < 0.0 { "fell" } else { "rose" }, 100.0 * change.value.abs())
     };
-    let significance = if change.p_value < 0.05 { "" } else { ", a difference that chance can explain" };
+    let significance =
+        if change.value == 0.0 || change.p_value < 0.05 { "" } else { ", a difference that chance can explain" };
     format!(
-        "{metric} {moved} to {} (95% interval {:+.2} to {:+.2}, n = {}){significance}.",
+        "{metric} {moved} {} (95% interval {:+.2} to {:+.2}, n = {}){significance}.",
         percent(estimate.value),
         100.0 * change.low,
         100.0 * change.high,
@@ -135,4 +136,36 @@ fn percent(share: f64) -> String {
 
 fn megabytes(bytes: u64) -> String {
     if bytes < 100_000 { format!("{bytes} bytes") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::evaluate::quality::Test;
+
+    fn sentence(value: f64, change: f64, p_value: f64) -> String {
+        let estimate = Estimate { value, low: value, high: value, n: 2000 };
+        let change = Change {
+            value: change,
+            low: change - 0.01,
+            high: change + 0.01,
+            p_value,
+            test: Test::McnemarExact,
+            n: 2000,
+            smallest_detectable_difference: 0.01,
+            discordant: None,
+        };
+        quality_sentence(ACCURACY, &estimate, Some(&change))
+    }
+
+    #[test]
+    fn a_change_is_told_as_what_it_is() {
+        assert_eq!(sentence(0.895, 0.0, 1.0), "Accuracy stayed at 89.50% (95% interval -1.00 to +1.00, n = 2000).");
+        assert_eq!(
+            sentence(0.885, -0.01, 0.2),
+            "Accuracy fell by 1.00 points to 88.50% (95% interval -2.00 to +0.00, n = 2000), \
+             a difference that chance can explain."
+        );
+        assert!(sentence(0.5, -0.4, 1e-9).ends_with("(95% interval -41.00 to -39.00, n = 2000)."));
+    }
 }
