@@ -164,15 +164,17 @@ impl Local {
     }
 
     pub(super) async fn owner(&self, candidate: Uuid) -> Result<Uuid> {
-        let (path, staging) = (self.root.join(OWNER), self.staging());
+        let (root, staging) = (Arc::clone(&self.root), self.staging());
         let found = blocking(move || {
+            let path = root.join(OWNER);
             if !path.try_exists()? {
                 let guard = RemoveOnDrop(staging);
                 fs::write(&guard.0, candidate.to_string())?;
+                File::open(&guard.0)?.sync_all()?;
                 // a link is made whole or not at all, and never over one that is there
                 match fs::hard_link(&guard.0, &path) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                    _ => {}
+                    _ => sync_folder(&root)?,
                 }
             }
             parse_owner(&fs::read(path)?)

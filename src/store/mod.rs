@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub struct Stored {
     pub size_bytes: u64,
 }
 
+/// Blobs that are looked for at a time.
+const LOOKS: usize = 16;
 /// What a store's owner is written down as.
 const OWNER: &str = "owner";
 
@@ -134,6 +136,19 @@ impl Store {
             Backend::Local(local) => local.size_bytes(digest).await,
             Backend::Remote(remote) => remote.size_bytes(digest).await,
         }
+    }
+
+    /// Looks for all of these blobs, several at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where one is not there.
+    pub async fn look_for(&self, digests: Vec<Digest>) -> Result<()> {
+        let looks = digests.into_iter().map(|digest| {
+            let store = self.clone();
+            async move { store.size_bytes(&digest).await.map(drop) }
+        });
+        stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
     }
 
     /// Makes the blob available as the file `to`, which must not exist: a hard link where that is possible, else a

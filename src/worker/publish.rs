@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -24,8 +23,6 @@ use crate::store::{Digest, Error, Stored};
 
 /// A longer `output.json` or `report.json` is not read.
 const MOST_BYTES: u64 = 256 << 20;
-/// Files that are looked for at a time.
-const LOOKS: usize = 16;
 
 /// A job's results, ready to be told.
 #[derive(Debug)]
@@ -153,17 +150,10 @@ async fn tell(context: &Context, job: &Job, token: Uuid, published: &Published) 
 async fn are_stored(context: &Context, files: &[NewJobFile]) -> Result<(), Refusal> {
     let digests: Vec<Digest> =
         files.iter().map(|file| file.sha256.parse()).collect::<Result<_, _>>().map_err(Refusal::internal)?;
-    let looks = digests.into_iter().map(|digest| {
-        let store = context.store.clone();
-        async move {
-            match store.size_bytes(&digest).await {
-                Ok(_) => Ok(()),
-                Err(Error::NotFound(_)) => Err(Refusal::NotNow("a blob was collected meanwhile".into())),
-                Err(error) => Err(error.into()),
-            }
-        }
-    });
-    stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
+    match context.store.look_for(digests).await {
+        Err(Error::NotFound(_)) => Err(Refusal::NotNow("a blob was collected meanwhile".into())),
+        found => Ok(found?),
+    }
 }
 
 /// What a failed job says when its process needed more memory than it may have.

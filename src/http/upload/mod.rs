@@ -13,7 +13,6 @@ use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 
 use super::error::{Detail, Error, Result};
@@ -26,8 +25,6 @@ use crate::engine::problem::{Code, escape_pointer, nearest};
 use crate::store::{self, Digest, Staged};
 use meter::{Cut, Meter, Metered};
 
-/// Files that are looked for at a time.
-const LOOKS: usize = 16;
 /// The longest name in characters.
 pub(super) const NAME_CHARS: usize = 200;
 /// Bytes of the part `name` that are read.
@@ -68,20 +65,12 @@ impl Received {
 pub(super) async fn are_stored(app: &App, files: &[NewFile]) -> Result<()> {
     let digests: Vec<Digest> =
         files.iter().map(|file| file.sha256.parse()).collect::<Result<_, _>>().map_err(Error::internal)?;
-    let store = app.store.clone();
-    let looks = digests.into_iter().map(move |digest| {
-        let store = store.clone();
-        async move {
-            match store.size_bytes(&digest).await {
-                Ok(_) => Ok(()),
-                Err(store::Error::NotFound(_)) => {
-                    Err(Error::unavailable("a file was collected meanwhile; send the form again"))
-                }
-                Err(error) => Err(error.into()),
-            }
+    match app.store.look_for(digests).await {
+        Err(store::Error::NotFound(_)) => {
+            Err(Error::unavailable("a file was collected meanwhile; send the form again"))
         }
-    });
-    stream::iter(looks).buffer_unordered(LOOKS).try_collect().await
+        found => Ok(found?),
+    }
 }
 
 /// Reads a form to its end.

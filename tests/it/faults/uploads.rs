@@ -83,6 +83,18 @@ async fn begin(app: &App, size_bytes: usize) -> (u16, String) {
     (made.status.as_u16(), made.json()["id"].as_str().unwrap_or_default().to_owned())
 }
 
+/// Sends a byte at a time for as long as it is let; what it was told at the end.
+async fn drip(mut slow: TcpStream) -> String {
+    let (mut answer, started) = (vec![0; 4096], Instant::now());
+    loop {
+        let _ = slow.write_all(b"a").await;
+        match tokio::time::timeout(Duration::from_millis(20), slow.read(&mut answer)).await {
+            Err(_) => assert!(started.elapsed() < PATIENCE, "it was never cut off"),
+            Ok(read) => return String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn f06_clients_vanish_in_the_middle_of_a_part_or_drip() {
     let limits =
@@ -94,16 +106,7 @@ async fn f06_clients_vanish_in_the_middle_of_a_part_or_drip() {
     let parts: Vec<&[u8]> = data.chunks(PART).collect();
     let (_, id) = begin(&app, data.len()).await;
     drop(half_a_part(&app, &id, 0, parts[0]).await);
-    // It drips a byte at a time for as long as it is let.
-    let mut slow = half_a_part(&app, &id, 1, parts[1]).await;
-    let (mut answer, started) = (vec![0; 4096], Instant::now());
-    let said = loop {
-        let _ = slow.write_all(b"a").await;
-        match tokio::time::timeout(Duration::from_millis(20), slow.read(&mut answer)).await {
-            Err(_) => assert!(started.elapsed() < PATIENCE, "it was never cut off"),
-            Ok(read) => break String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned(),
-        }
-    };
+    let said = drip(half_a_part(&app, &id, 1, parts[1]).await).await;
     assert!(said.starts_with("HTTP/1.1 408") || said.is_empty(), "{said}");
     let seen = app.get(&format!("/v1/uploads/{id}")).await.expect(200).json();
     assert_eq!(seen["received_parts"], json!([]), "half a part is none");
