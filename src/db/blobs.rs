@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::upload::{Columns, NewFile};
-use super::{Result, bigint, unsigned};
+use super::{Error, Result, bigint, unsigned};
 
 /// Held by whoever removes blobs, and shared by those who need that nobody does. "pare" and a number.
 pub(super) const COLLECT_LOCK: i64 = 0x7061_7265_0009;
@@ -17,7 +17,14 @@ pub struct Unreferenced {
     pub size_bytes: u64,
 }
 
+/// A removal that is older than this has ended, however it ended: no store takes longer to delete a blob, or to fail.
+const REMOVAL_SECONDS: f64 = 300.0;
+
 /// Notes that a blob is in the store. One that is known already becomes young again, so that collection spares it.
+///
+/// # Errors
+///
+/// [`Error::Removing`] while the same bytes are being deleted.
 pub async fn insert(conn: &mut PgConnection, sha256: &str, size_bytes: u64) -> Result<()> {
     sqlx::query!(
         "insert into blobs (sha256, size_bytes) values (decode($1, 'hex'), $2)
@@ -25,9 +32,9 @@ pub async fn insert(conn: &mut PgConnection, sha256: &str, size_bytes: u64) -> R
         sha256,
         bigint(size_bytes),
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    refuse_removals(conn, &[sha256.to_owned()]).await
 }
 
 /// [`insert`] for every file.
@@ -42,9 +49,20 @@ pub(super) async fn insert_all(conn: &mut PgConnection, files: &[NewFile]) -> Re
         &columns.sha256s,
         &columns.sizes_bytes,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    refuse_removals(conn, &columns.sha256s).await
+}
+
+/// A statement of its own, after the rows were written: it sees the removals that were committed while those were waited for.
+async fn refuse_removals(conn: &mut PgConnection, sha256s: &[String]) -> Result<()> {
+    let removing = sqlx::query_scalar!(
+        r#"select exists (select from unnest($1::text[]) as s (sha256) join removals r on r.sha256 = decode(s.sha256, 'hex')
+            where r.begun_at > now() - make_interval(secs => $2)) as "removing!""#,
+        sha256s,
+        REMOVAL_SECONDS,
+    );
+    if removing.fetch_one(conn).await? { Err(Error::Removing) } else { Ok(()) }
 }
 
 /// Whether a blob is known.
@@ -62,7 +80,8 @@ pub async fn exists(conn: &mut PgConnection, sha256: &str) -> Result<bool> {
 pub async fn unknown(conn: &mut PgConnection, sha256s: &[String]) -> Result<Vec<String>> {
     let query = sqlx::query_scalar!(
         r#"select s.sha256 as "sha256!" from unnest($1::text[]) as s (sha256)
-        where not exists (select from blobs b where b.sha256 = decode(s.sha256, 'hex'))"#,
+        where not exists (select from blobs b where b.sha256 = decode(s.sha256, 'hex'))
+            and not exists (select from removals r where r.sha256 = decode(s.sha256, 'hex'))"#,
         sha256s
     );
     Ok(query.fetch_all(conn).await?)
@@ -99,8 +118,11 @@ pub async fn may_collect(conn: &mut PgConnection) -> Result<bool> {
     Ok(free.fetch_one(conn).await?)
 }
 
-/// Forgets a blob if it is still old and still named by no row; true if so. The caller deletes it from the store
-/// before it commits: until then nobody can publish the same blob, since [`insert`] waits for this row.
+/// Forgets a blob if it is still old and still named by no row; true if so. Once that is committed the caller deletes it
+/// from the store, and then calls [`removed`]: until then nobody can name the same blob, since [`insert`] refuses it.
+///
+/// To delete it within this transaction would not do. If the connection is lost meanwhile, the row is back and others name
+/// it, while the store may only now do what it was asked.
 pub async fn forget(conn: &mut PgConnection, sha256: &str, older_than_seconds: f64) -> Result<bool> {
     let old = sqlx::query!(
         "select sha256 from blobs where sha256 = decode($1, 'hex') and published_at < now() - make_interval(secs => $2)
@@ -115,16 +137,32 @@ pub async fn forget(conn: &mut PgConnection, sha256: &str, older_than_seconds: f
     }
     // A statement of its own: it sees what was committed while the lock was waited for.
     let done = sqlx::query!(
-        "delete from blobs b where b.sha256 = decode($1, 'hex')
+        "with forgotten as (delete from blobs b where b.sha256 = decode($1, 'hex')
             and not exists (select from model_files f where f.sha256 = b.sha256)
             and not exists (select from dataset_files f where f.sha256 = b.sha256)
             and not exists (select from job_files f where f.sha256 = b.sha256)
             and not exists (select from statistics f where f.sha256 = b.sha256)
             and not exists (select from upload_parts f where f.sha256 = b.sha256)
-            and not exists (select from uploads f where f.sha256 = b.sha256)",
+            and not exists (select from uploads f where f.sha256 = b.sha256)
+            returning b.sha256)
+        insert into removals (sha256) select sha256 from forgotten
+        on conflict (sha256) do update set begun_at = now()",
         sha256,
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// The blob is deleted from the store: its bytes may come again.
+pub async fn removed(conn: &mut PgConnection, sha256: &str) -> Result<()> {
+    sqlx::query!("delete from removals where sha256 = decode($1, 'hex')", sha256).execute(conn).await?;
+    Ok(())
+}
+
+/// Ends the removals that nobody came back from. What they left in the store is a stray; see [`unknown`].
+pub async fn end_old_removals(conn: &mut PgConnection) -> Result<u64> {
+    let ended =
+        sqlx::query!("delete from removals where begun_at < now() - make_interval(secs => $1)", REMOVAL_SECONDS);
+    Ok(ended.execute(conn).await?.rows_affected())
 }

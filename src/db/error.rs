@@ -8,6 +8,9 @@ pub enum Error {
     /// The database can't be reached or is going away: the same call may work in a moment.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The same bytes are being deleted from the store: they may be stored again in a moment.
+    #[error("the same bytes are being removed just now")]
+    Removing,
     /// What was asked for contradicts what is there.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -85,7 +88,7 @@ impl Error {
 
     /// True where the same call may work in a moment.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Removing)
     }
 }
 

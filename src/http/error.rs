@@ -196,6 +196,7 @@ impl From<db::Error> for Error {
             db::Error::Unavailable(_) => {
                 Self::unavailable("the database does not answer; what was acknowledged is kept").caused_by(error)
             }
+            db::Error::Removing => Self::unavailable("an old copy of the same bytes is being removed; send them again"),
             db::Error::Conflict(Conflict::Missing { column }) if column == "retry_of" => {
                 Self::not_found("job any more that could be retried")
             }

@@ -1,7 +1,10 @@
 //! Collects blobs that no row names any more, uploads and idempotency keys whose time is up, and jobs whose retention
 //! ended.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt};
+use tokio::time::timeout;
 
 use super::Context;
 use super::ending::chain;
@@ -10,6 +13,8 @@ use crate::store::{self, Blob, Digest};
 
 /// A blob is spared for so long after it was published: whoever published it may be about to name it.
 const BLOB_SECONDS: f64 = 24.0 * 3600.0;
+/// A blob is deleted within this, or nobody waits for it.
+const DELETE: Duration = Duration::from_secs(60);
 /// Rows at a time.
 const PAGE: u32 = 100;
 /// Blobs of the store that are looked up at a time.
@@ -23,6 +28,8 @@ enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Digest(#[from] store::DigestError),
+    #[error("the store did not delete a blob in time")]
+    Late,
 }
 
 impl From<sqlx::Error> for Error {
@@ -128,20 +135,17 @@ async fn dead_blobs(context: &Context) -> Result<u64, Error> {
     let mut count = 0;
     loop {
         let mut conn = context.pool.acquire().await?;
+        blobs::end_old_removals(&mut conn).await?;
         let page = blobs::list_unreferenced(&mut conn, BLOB_SECONDS, PAGE).await?;
         drop(conn);
         let mut removed = 0;
         for blob in &page {
-            let mut tx = context.pool.begin().await?;
-            if !blobs::may_collect(&mut tx).await? {
-                tracing::info!("a backup is made, or another worker collects: blobs are left alone for now");
-                return Ok(count + removed);
-            }
-            if blobs::forget(&mut tx, &blob.sha256, BLOB_SECONDS).await? {
-                // Before the commit: until then nobody else can publish the same bytes.
-                context.store.delete(&blob.sha256.parse::<Digest>()?).await?;
-                tx.commit().await?;
-                removed += 1;
+            match remove(context, &blob.sha256).await? {
+                Some(done) => removed += u64::from(done),
+                None => {
+                    tracing::info!("a backup is made, or another worker collects: blobs are left alone for now");
+                    return Ok(count + removed);
+                }
             }
         }
         count += removed;
@@ -149,6 +153,27 @@ async fn dead_blobs(context: &Context) -> Result<u64, Error> {
             return Ok(count);
         }
     }
+}
+
+/// Forgets a blob, and only then deletes it; false if someone names it again. `None` where nothing may be collected now.
+async fn remove(context: &Context, sha256: &str) -> Result<Option<bool>, Error> {
+    let mut tx = context.pool.begin().await?;
+    if !blobs::may_collect(&mut tx).await? {
+        return Ok(None);
+    }
+    if !blobs::forget(&mut tx, sha256, BLOB_SECONDS).await? {
+        return Ok(Some(false));
+    }
+    tx.commit().await?;
+    let mut tx = context.pool.begin().await?;
+    if !blobs::may_collect(&mut tx).await? {
+        return Ok(None);
+    }
+    // What fails here, or takes too long, leaves a stray for another round, and nobody names the blob for some minutes.
+    timeout(DELETE, context.store.delete(&sha256.parse::<Digest>()?)).await.map_err(|_| Error::Late)??;
+    blobs::removed(&mut tx, sha256).await?;
+    tx.commit().await?;
+    Ok(Some(true))
 }
 
 /// Every tenant's: whoever runs the server sets the retention.

@@ -1,7 +1,7 @@
 //! An object store that fails on demand: it is away, slow, breaks off, or gives other bytes than were stored.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::Semaphore;
 
 /// How slow a slow one is.
 const SLOW: Duration = Duration::from_secs(2);
@@ -35,6 +36,7 @@ pub(crate) enum Strike {
 pub(crate) struct Faulty {
     inner: InMemory,
     strikes: Mutex<Option<(Strike, u32)>>,
+    deletes: Mutex<Option<Arc<Semaphore>>>,
 }
 
 /// Whose store it is, is asked at any moment: what is counted is what happens to blobs.
@@ -46,6 +48,13 @@ impl Faulty {
     /// The next so many reads fail so, and writes where it is about them too.
     pub(crate) fn strike(&self, strike: Strike, times: u32) {
         *self.strikes.lock().unwrap() = Some((strike, times));
+    }
+
+    /// Deletes wait from now on, and are done as this gives permits.
+    pub(crate) fn hold_deletes(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.deletes.lock().unwrap() = Some(gate.clone());
+        gate
     }
 
     /// How many are still to fail.
@@ -124,7 +133,17 @@ impl ObjectStore for Faulty {
     }
 
     fn delete_stream(&self, keys: BoxStream<'static, Result<Key>>) -> BoxStream<'static, Result<Key>> {
-        self.inner.delete_stream(keys)
+        let gate = self.deletes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = keys.then(move |key| {
+            let gate = gate.clone();
+            async move {
+                if let Some(gate) = gate {
+                    gate.acquire().await.map_err(|_| away())?.forget();
+                }
+                key
+            }
+        });
+        self.inner.delete_stream(opened.boxed())
     }
 
     fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Result<ObjectMeta>> {
