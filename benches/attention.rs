@@ -4,7 +4,7 @@
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pare::engine::kernels::attention::{Offsets, attention};
+use pare::engine::kernels::attention::{Attending, Offsets, attention};
 
 fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("attention");
@@ -13,10 +13,11 @@ fn bench(c: &mut Criterion) {
         let draw = || Tensor::randn(0f32, 1.0, (tokens, 384), &Device::Cpu).unwrap();
         let (q, k, v) = (draw(), draw(), draw());
         let offsets: Vec<usize> = (0..=16).map(|row| row * length).collect();
+        let how = Attending { heads: 12, kv_heads: 12, scale: 0.177, is_causal: false, window: None };
         let rows = Offsets { asking: &offsets, seen: &offsets };
         group.throughput(Throughput::Elements(tokens as u64));
         group.bench_function(format!("16 rows of {length}"), |bencher| {
-            bencher.iter(|| attention(&q, &k, &v, 12, 0.177, rows).unwrap());
+            bencher.iter(|| attention(&q, &k, &v, how, rows).unwrap());
         });
     }
     group.finish();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Invalid;
 use super::local::{self, Local, seconds};
-use crate::engine::evaluate::Scores;
+use crate::engine::evaluate::Answers;
 use crate::engine::export::{TensorSpec, encoding::float_bytes, safetensors};
 use crate::engine::job::Datasets;
 use crate::engine::model::Dtype;
@@ -32,13 +32,14 @@ pub(super) struct Args {
     /// Tokens that a row is cut to.
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
-    /// accuracy, fidelity, latency: all that apply unless given.
+    /// accuracy, fidelity, latency, perplexity: all that apply unless given.
     #[arg(long, value_name = "METRIC", value_delimiter = ',')]
     metrics: Option<Vec<String>>,
     /// Threads. All cores unless given.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order.
+    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order, or `nll` [tokens] of a
+    /// language model.
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
     /// Print {"evaluate_seconds", "report"} as JSON.
@@ -57,8 +58,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let evaluated = evaluate_files(&model, reference.as_ref(), &settings, &datasets, &ctx);
     here.finish();
     let mut evaluated = evaluated?;
-    if let (Some(path), Some(scores)) = (&args.logits, &evaluated.scores) {
-        write_logits(path, scores).with_context(|| format!("{} can't be written", path.display()))?;
+    if let (Some(path), Some(answers)) = (&args.logits, &evaluated.answers) {
+        write_answers(path, answers).with_context(|| format!("{} can't be written", path.display()))?;
     }
     show(&mut evaluated, args.json)?;
     Ok(())
@@ -76,10 +77,13 @@ fn show(evaluated: &mut Evaluated, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_logits(path: &Path, scores: &Scores) -> std::io::Result<()> {
-    let shape = vec![scores.rows(), scores.width];
-    let tensors = [TensorSpec { name: "logits".to_owned(), dtype: Dtype::F32, shape, category: None }];
+fn write_answers(path: &Path, answers: &Answers) -> std::io::Result<()> {
+    let (name, shape, values) = match answers {
+        Answers::Scores(scores) => ("logits", vec![scores.rows(), scores.width], &scores.values),
+        Answers::Foretold(foretold) => ("nll", vec![foretold.nll.len()], &foretold.nll),
+    };
+    let tensors = [TensorSpec { name: name.to_owned(), dtype: Dtype::F32, shape, category: None }];
     let mut writer = safetensors::Writer::new(std::fs::File::create(path)?, &tensors)?;
-    writer.tensor("logits", &float_bytes(&scores.values, Dtype::F32))?;
+    writer.tensor(name, &float_bytes(values, Dtype::F32))?;
     writer.finish().map(drop)
 }

@@ -122,8 +122,8 @@ impl Shown {
     fn of(model: Model) -> Self {
         let header = model.header.as_ref();
         let labels = header.and_then(|header| header.spec.as_ref()).and_then(|spec| match &spec.head {
-            Head::Classification { labels } => Some(labels.clone()),
-            Head::Embedding { .. } => None,
+            Head::Classification { labels } | Head::TokenClassification { labels } => Some(labels.clone()),
+            _ => None,
         });
         Self {
             support: header.map(|header| header.support),
@@ -262,6 +262,7 @@ mod tests {
             r#in: 2,
             bias: true,
             is_centered: false,
+            transposed: false,
         };
         let header = ModelHeader {
             support: Support::Full,
@@ -274,7 +275,7 @@ mod tests {
                 tensor("LayerNorm.weight", None, 4),
                 tensor("odd", None, 12),
             ],
-            sites: vec![SiteHeader { spec, layout: Layout::Dense { out: 2, r#in: 2, dtype: Dtype::F32 } }],
+            sites: vec![SiteHeader { spec, layout: Layout::dense((2, 2), Dtype::F32) }],
             parameters: 10,
             dtype: Dtype::F32,
             size_bytes: 40,

@@ -59,7 +59,7 @@ fn answers(folder: &Path) -> Scores {
         let (inspected, checkpoint) = inspect(&model(folder).files).unwrap();
         let spec = inspected.header.spec.clone().unwrap();
         let rows = choose(&spec, &checkpoint, &Datasets::default(), (32, 0), ctx).unwrap();
-        score(&Model::load(&inspected, &checkpoint, ctx).unwrap(), &rows.encoded, ctx).unwrap()
+        score(&Model::load(&inspected, &checkpoint, ctx).unwrap(), rows.questions.encoded(), ctx).unwrap()
     })
 }
 

@@ -38,7 +38,7 @@ impl Format {
     }
 
     /// By the end of a file's name.
-    fn of(path: &str) -> Result<Self, (Code, &'static str)> {
+    pub(super) fn of(path: &str) -> Result<Self, (Code, &'static str)> {
         match path.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).as_deref() {
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("csv") => Ok(Self::Csv),

@@ -6,6 +6,7 @@
 mod batch;
 mod csv;
 mod dataset;
+mod documents;
 mod jsonl;
 mod rows;
 mod shape;
@@ -15,13 +16,16 @@ mod tests;
 mod text;
 mod tokenize;
 mod vocabulary;
+mod windows;
 
 pub use batch::batches;
 pub use dataset::{Dataset, Format, RowHash, overlap, row_hash};
+pub use documents::documents;
 pub use rows::Row;
-pub use split::Split;
+pub use split::{Split, split};
 pub use tokenize::{Encoded, Tokenizer};
 pub use vocabulary::{Vocabulary, vocabulary_text};
+pub use windows::windows;
 
 use serde::{Deserialize, Serialize};
 

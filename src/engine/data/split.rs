@@ -1,11 +1,12 @@
 //! Setting rows aside.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::dataset::{Dataset, RowHash};
+use super::dataset::Dataset;
 
 /// Places of rows, each side in the dataset's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,29 +22,36 @@ impl Dataset {
     /// nothing held out is trained on. With two different rows or more, neither side is empty; with fewer, nothing is
     /// held out.
     pub fn split_held_out(&self, seed: u64, fraction: f64) -> Split {
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut known: HashMap<RowHash, usize> = HashMap::new();
-        for (at, hash) in self.hashes().into_iter().enumerate() {
-            let group = *known.entry(hash).or_insert(groups.len());
-            match groups.get_mut(group) {
-                Some(group) => group.push(at),
-                None => groups.push(vec![at]),
-            }
-        }
-        shuffle(&mut groups, &mut ChaCha8Rng::seed_from_u64(seed));
-        let wanted = ((self.rows.len() as f64 * fraction.clamp(0.0, 1.0)).round() as usize).max(1);
-        let last = groups.len().saturating_sub(1);
-        let mut held_out = Vec::new();
-        let mut taken = 0;
-        while taken < last && held_out.len() < wanted {
-            held_out.append(&mut groups[taken]);
-            taken += 1;
-        }
-        let mut kept: Vec<usize> = groups.drain(taken..).flatten().collect();
-        kept.sort_unstable();
-        held_out.sort_unstable();
-        Split { kept, held_out }
+        split(self.hashes(), seed, fraction)
     }
+}
+
+/// Sets about `fraction` of the rows aside, as [`Dataset::split_held_out`] does, by what says whether two are equal.
+pub fn split<H: Eq + Hash>(rows: impl IntoIterator<Item = H>, seed: u64, fraction: f64) -> Split {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut known: HashMap<H, usize> = HashMap::new();
+    let mut count = 0usize;
+    for (at, hash) in rows.into_iter().enumerate() {
+        count += 1;
+        let group = *known.entry(hash).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(at),
+            None => groups.push(vec![at]),
+        }
+    }
+    shuffle(&mut groups, &mut ChaCha8Rng::seed_from_u64(seed));
+    let wanted = ((count as f64 * fraction.clamp(0.0, 1.0)).round() as usize).max(1);
+    let last = groups.len().saturating_sub(1);
+    let mut held_out = Vec::new();
+    let mut taken = 0;
+    while taken < last && held_out.len() < wanted {
+        held_out.append(&mut groups[taken]);
+        taken += 1;
+    }
+    let mut kept: Vec<usize> = groups.drain(taken..).flatten().collect();
+    kept.sort_unstable();
+    held_out.sort_unstable();
+    Split { kept, held_out }
 }
 
 /// Fisher and Yates.

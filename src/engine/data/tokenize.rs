@@ -37,6 +37,13 @@ impl Encoded {
         self.ids.iter().map(Vec::len).collect()
     }
 
+    /// The rows at these places, in this order. Places beyond the end are left out.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        let pick = |rows: &[Vec<u32>]| places.iter().filter_map(|at| rows.get(*at).cloned()).collect();
+        Self { ids: pick(&self.ids), type_ids: pick(&self.type_ids) }
+    }
+
     /// The largest id; a model needs more entries than this.
     pub fn max_id(&self) -> Option<u32> {
         self.ids.iter().flatten().copied().max()
@@ -162,7 +169,7 @@ pub(super) fn encode_text(
 }
 
 /// Runs what may panic on a hostile file.
-fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(tame(&error)),

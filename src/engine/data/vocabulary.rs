@@ -48,8 +48,14 @@ impl Tokenizer {
         Vocabulary { ordinary, prefix: within(prefix), suffix: within(suffix) }
     }
 
+    /// The ids of its special tokens.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let added = self.inner.get_added_tokens_decoder();
+        added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect()
+    }
+
     /// The special tokens before and after a text. A tokenizer that fails on a word has none.
-    fn frame(&self) -> (Vec<u32>, Vec<u32>) {
+    pub fn frame(&self) -> (Vec<u32>, Vec<u32>) {
         let Ok(encoding) = encode_text(&self.inner, "a", None) else { return (Vec::new(), Vec::new()) };
         let (ids, mask) = (encoding.get_ids(), encoding.get_special_tokens_mask());
         let is_text = |mask: &u32| *mask == 0;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::language::Beside;
 use super::statistics::{Interval, mean, quantile, spearman, wilson};
 use super::{Scores, finite};
 use crate::engine::error::{EngineError, Result};
@@ -38,6 +39,9 @@ pub struct Fidelity {
     /// Spearman's correlation of the rows' pairwise similarities; `None` for classifiers.
     #[serde(serialize_with = "finite::optional")]
     pub similarity_spearman: Option<f64>,
+    /// The result's perplexity over the original's; language models alone have one.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "finite::optional")]
+    pub perplexity_ratio: Option<f64>,
 }
 
 /// `KL(p_original ‖ p_result)` over rows, in nats.
@@ -79,8 +83,7 @@ pub fn classification(
     measured_on: MeasuredOn,
 ) -> Result<Fidelity> {
     original.check_pair(result)?;
-    let mut divergences = divergences(original, result);
-    divergences.sort_by(f64::total_cmp);
+    let divergences = divergences(original, result);
     let floor = match again {
         Some(again) => {
             original.check_pair(again)?;
@@ -88,15 +91,7 @@ pub fn classification(
         }
         None => None,
     };
-    let at = |q| quantile(&divergences, q).ok_or_else(no_rows);
-    let kl = Kl {
-        mean: mean(&divergences).ok_or_else(no_rows)?,
-        median: at(0.5)?,
-        p95: at(0.95)?,
-        p99: at(0.99)?,
-        max: at(1.0)?,
-        floor,
-    };
+    let kl = distribution(divergences, floor)?;
     let rows = original.rows() as u64;
     let same = original.argmax().iter().zip(result.argmax()).filter(|(a, b)| **a == *b).count() as u64;
     Ok(Fidelity {
@@ -106,6 +101,45 @@ pub fn classification(
         top1_agreement: Some(wilson(same, rows).ok_or_else(no_rows)?),
         cosine: mean_cosine(original, result)?,
         similarity_spearman: None,
+        perplexity_ratio: None,
+    })
+}
+
+/// Fidelity of a language model, token by token.
+///
+/// # Errors
+///
+/// [`EngineError::Internal`] where there is no token.
+pub fn language(
+    beside: &Beside,
+    (floor, perplexity_ratio): (Option<f64>, f64),
+    measured_on: MeasuredOn,
+) -> Result<Fidelity> {
+    let tokens = beside.same.len() as u64;
+    let same = beside.same.iter().filter(|same| **same).count() as u64;
+    let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+    Ok(Fidelity {
+        measured_on,
+        n: tokens,
+        kl: Some(distribution(wide(&beside.kl), floor)?),
+        top1_agreement: Some(wilson(same, tokens).ok_or_else(no_rows)?),
+        cosine: mean(&wide(&beside.cosine)).ok_or_else(no_rows)?,
+        similarity_spearman: None,
+        perplexity_ratio: Some(perplexity_ratio),
+    })
+}
+
+/// Mean and quantiles.
+fn distribution(mut divergences: Vec<f64>, floor: Option<f64>) -> Result<Kl> {
+    divergences.sort_by(f64::total_cmp);
+    let at = |q| quantile(&divergences, q).ok_or_else(no_rows);
+    Ok(Kl {
+        mean: mean(&divergences).ok_or_else(no_rows)?,
+        median: at(0.5)?,
+        p95: at(0.95)?,
+        p99: at(0.99)?,
+        max: at(1.0)?,
+        floor,
     })
 }
 
@@ -126,6 +160,7 @@ pub fn embedding(original: &Scores, result: &Scores, measured_on: MeasuredOn) ->
         top1_agreement: None,
         cosine: mean_cosine(original, result)?,
         similarity_spearman: spearman(&similarities(original), &similarities(result)),
+        perplexity_ratio: None,
     })
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Every comparison is paired: original and result are scored on the same rows, in the same order, in one process.
 
+pub mod cloze;
 pub mod fidelity;
 pub(crate) mod finite;
+pub mod language;
+mod language_rows;
 pub mod latency;
+pub mod perplexity;
 pub mod quality;
 pub mod rows;
 pub mod score;
@@ -22,6 +26,15 @@ pub struct Scores {
     pub width: usize,
     /// `[rows, width]`, row-major.
     pub values: Vec<f32>,
+}
+
+/// What a model answers to the rows that it is measured on.
+#[derive(Debug, Clone)]
+pub enum Answers {
+    /// A line of numbers for a row, or for every token of it.
+    Scores(Scores),
+    /// What a language model foretold.
+    Foretold(language::Foretold),
 }
 
 impl Scores {
@@ -76,7 +89,7 @@ impl Scores {
     }
 }
 
-fn largest(row: &[f32]) -> usize {
+pub(crate) fn largest(row: &[f32]) -> usize {
     let mut best = (0, f32::NEG_INFINITY);
     for (column, &value) in row.iter().enumerate() {
         if value > best.1 {

@@ -1,6 +1,8 @@
 //! Which rows a result is measured on.
 
+use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
+use super::language_rows;
 use crate::engine::context::RunContext;
 use crate::engine::data::{Dataset, Encoded, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
@@ -18,11 +20,30 @@ const VOCABULARY_LENGTH: usize = 32;
 /// The largest `tokenizer.json` that is read.
 const TOKENIZER_LIMIT_BYTES: u64 = 64 << 20;
 
+/// What models are asked.
+#[derive(Debug)]
+pub enum Questions {
+    /// An answer to every row.
+    Rows(Encoded),
+    /// An answer to some tokens of every row, from the vocabulary.
+    Tokens(Cloze),
+}
+
+impl Questions {
+    /// The rows as models are given them.
+    pub const fn encoded(&self) -> &Encoded {
+        match self {
+            Self::Rows(encoded) => encoded,
+            Self::Tokens(cloze) => &cloze.rows,
+        }
+    }
+}
+
 /// Rows as tokens, and where they come from.
 #[derive(Debug)]
 pub struct Rows {
-    /// Their tokens.
-    pub encoded: Encoded,
+    /// What is asked.
+    pub questions: Questions,
     /// Which rows they are.
     pub measured_on: MeasuredOn,
     /// The index of every row's label, if rows have labels and the model answers with them.
@@ -49,6 +70,9 @@ pub fn choose(
     ctx: &RunContext<'_>,
 ) -> Result<Rows> {
     let tokenizer = tokenizer(checkpoint)?;
+    if matches!(spec.head, Head::CausalLanguage | Head::MaskedLanguage) {
+        return language_rows::choose(spec, tokenizer.as_ref(), datasets, (max_seq_length, seed), ctx);
+    }
     let encode = |dataset: &Dataset| -> Result<Encoded> {
         let detail = "the model has no tokenizer.json: upload it with the model";
         let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
@@ -57,31 +81,37 @@ pub fn choose(
     let rows = if let Some(source) = &datasets.evaluation {
         let dataset = Dataset::read(&source.files)?;
         let labels = labels(&dataset, spec, source)?;
-        Rows { encoded: encode(&dataset)?, measured_on: MeasuredOn::Evaluation, labels }
+        Rows { questions: Questions::Rows(encode(&dataset)?), measured_on: MeasuredOn::Evaluation, labels }
     } else if let (Some(source), Some(_)) = (&datasets.calibration, &tokenizer) {
         let dataset = Dataset::read(&source.files)?;
         let held_out = dataset.select(&dataset.split_held_out(seed, 0.1).held_out);
-        Rows { encoded: encode(&held_out)?, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
+        let questions = Questions::Rows(encode(&held_out)?);
+        Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
     } else {
-        let plain = || Vocabulary::plain(spec.vocab, &[spec.pad_token_id]);
-        let vocabulary = tokenizer.as_ref().map_or_else(plain, |t| t.vocabulary(spec.vocab));
-        let length = VOCABULARY_LENGTH.min(max_seq_length);
-        let encoded = vocabulary_text(&vocabulary, VOCABULARY_ROWS, length, seed);
-        Rows { encoded, measured_on: MeasuredOn::Vocabulary, labels: None }
+        let questions = Questions::Rows(random(spec, tokenizer.as_ref(), max_seq_length, seed));
+        Rows { questions, measured_on: MeasuredOn::Vocabulary, labels: None }
     };
-    fits(spec, &rows.encoded)?;
+    fits(spec, rows.questions.encoded())?;
     Ok(rows)
 }
 
+/// Rows of random tokens.
+pub(super) fn random(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, max_seq_length: usize, seed: u64) -> Encoded {
+    let plain = || Vocabulary::plain(spec.vocab, &[spec.pad_token_id]);
+    let vocabulary = tokenizer.map_or_else(plain, |t| t.vocabulary(spec.vocab));
+    vocabulary_text(&vocabulary, VOCABULARY_ROWS, VOCABULARY_LENGTH.min(max_seq_length), seed)
+}
+
 /// The tokenizer and the model must be each other's.
-fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
+pub(super) fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
     let beyond = |id: Option<u32>, size: usize| id.filter(|id| *id as usize >= size);
     if let Some(id) = beyond(encoded.max_id(), spec.vocab) {
         let detail =
             format!("tokenizer.json gives id {id}, the model has {} tokens: they do not belong together", spec.vocab);
         return Err(EngineError::invalid("/files/tokenizer.json", Code::TokenizerInvalid, detail));
     }
-    if let Some(id) = beyond(encoded.max_type_id(), spec.token_types) {
+    // A model without the table does not look at them
+    if let Some(id) = beyond(encoded.max_type_id(), spec.token_types).filter(|_| spec.token_types > 0) {
         let detail = format!("tokenizer.json gives token type {id}, the model has {}", spec.token_types);
         return Err(EngineError::invalid("/files/tokenizer.json", Code::TokenizerInvalid, detail));
     }

@@ -16,7 +16,7 @@ pub const BATCH_ROWS: usize = 64;
 /// Tokens of a batch, at most; a longer row is a batch of its own.
 pub const BATCH_TOKENS: usize = 4096;
 
-/// Logits or pooled vectors of every row, in the rows' order.
+/// Logits or pooled vectors of every row, in the rows' order; of every token where the head answers for each.
 ///
 /// Rows go in batches of like length, and the batches on all threads at once; a row's answer does not depend on the
 /// batch that it stands in beyond rounding, and batches depend on the lengths alone.
@@ -39,10 +39,15 @@ pub fn score(model: &Model, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Scor
     // One batch a task: they are few and long, and the longest ones come last
     let answered: Vec<_> = plan.par_iter().rev().with_max_len(1).map(run).collect::<Result<_>>()?;
     let width = answered.first().and_then(|answers| answers.first()).map_or(0, Vec::len);
-    let mut values = vec![0f32; total * width];
+    let by_token = model.spec.as_ref().is_some_and(|spec| spec.answers_by_token());
+    let lines = |place: usize| if by_token { rows.ids.get(place).map_or(0, Vec::len) } else { 1 };
+    let starts: Vec<usize> =
+        (0..=total).scan(0, |end, place| Some(std::mem::replace(end, *end + lines(place)))).collect();
+    let mut values = vec![0f32; starts.last().map_or(0, |lines| lines * width)];
     for (answers, places) in answered.iter().zip(plan.iter().rev()) {
-        for (answer, place) in answers.iter().zip(places) {
-            let cells = values.get_mut(place * width..(place + 1) * width);
+        let own = places.iter().flat_map(|place| (0..lines(*place)).map(|line| starts.get(*place).map(|at| at + line)));
+        for (answer, line) in answers.iter().zip(own) {
+            let cells = line.and_then(|line| values.get_mut(line * width..(line + 1) * width));
             let cells = cells.filter(|cells| cells.len() == answer.len());
             cells
                 .ok_or_else(|| EngineError::Internal("a batch answered for other rows".into()))?

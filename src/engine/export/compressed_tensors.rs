@@ -160,7 +160,7 @@ mod tests {
         let read = QuantizationConfig::read(&json!({ "quantization_config": written })).unwrap().unwrap();
         assert_eq!(read.hint("a.b"), Some(CodeHint { bits: 4, group_size: Some(64) }));
         assert_eq!(read.hint("a.c.v"), Some(CodeHint { bits: 8, group_size: None }));
-        let dense = Layout::Dense { out: 1, r#in: 1, dtype: Dtype::F32 };
+        let dense = Layout::dense((1, 1), Dtype::F32);
         assert_eq!(config([("a", &dense)]), None);
     }
 

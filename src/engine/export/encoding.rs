@@ -65,7 +65,10 @@ pub fn format_name(bits: u32, group_size: Option<usize>, symmetric: bool) -> &'s
 pub fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
     let named = |suffix: &str| format!("{module}.{suffix}");
     match layout {
-        Layout::Dense { out, r#in, dtype } => Ok(vec![TensorSpec::new(named("weight"), *dtype, &[*out, *r#in])]),
+        Layout::Dense { out, r#in, dtype, transposed } => {
+            let shape = if *transposed { [*r#in, *out] } else { [*out, *r#in] };
+            Ok(vec![TensorSpec::new(named("weight"), *dtype, &shape)])
+        }
         Layout::Grouped { out, r#in, bits, group_size, symmetric, scale_dtype } => {
             let groups = Grouped::groups(*r#in, *group_size);
             let scale =
@@ -101,6 +104,9 @@ pub fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
 pub fn encode(map: &LinearMap, module: &str) -> Result<Vec<(TensorSpec, Vec<u8>)>> {
     let specs = tensors(&map.layout(), module)?;
     let contents = match map {
+        LinearMap::Dense(dense) if dense.transposed => {
+            vec![float_bytes(&dense.weight.t()?.flatten_all()?.to_vec1::<f32>()?, dense.dtype)]
+        }
         LinearMap::Dense(dense) => vec![float_bytes(&map.to_vec()?, dense.dtype)],
         LinearMap::Grouped(grouped) => grouped_bytes(grouped),
         LinearMap::Product(left, right) => {
@@ -165,6 +171,8 @@ pub type Contradiction = (String, String);
 
 /// Finds out how a module is stored, from the tensors that are there. `None`: there is nothing of that module.
 ///
+/// `transposed`: plain numbers of it lie as `[in, out]`.
+///
 /// # Errors
 ///
 /// The tensor that contradicts the others, and how.
@@ -172,6 +180,7 @@ pub fn detect(
     module: &str,
     checkpoint: &Checkpoint,
     hint: Option<CodeHint>,
+    transposed: bool,
 ) -> std::result::Result<Option<Layout>, Contradiction> {
     let named = |suffix: &str| format!("{module}.{suffix}");
     let part = |suffix: &str| checkpoint.get(&named(suffix));
@@ -181,7 +190,8 @@ pub fn detect(
     if let Some(weight) = part("weight") {
         let [out, r#in] = matrix(weight)?;
         if weight.dtype != Dtype::I8 {
-            return Ok(Some(Layout::Dense { out, r#in, dtype: weight.dtype }));
+            let (out, r#in) = if transposed { (r#in, out) } else { (out, r#in) };
+            return Ok(Some(Layout::Dense { out, r#in, dtype: weight.dtype, transposed }));
         }
         let without = || (named("weight"), "int8 without a 'weight_scale' beside it".to_owned());
         let scale = part("weight_scale").ok_or_else(without)?;
@@ -195,7 +205,7 @@ pub fn detect(
     let factor = |name: &str| -> std::result::Result<Option<Layout>, Contradiction> {
         let stored =
             ["weight", "weight_packed"].iter().any(|s| checkpoint.get(&format!("{module}.{name}.{s}")).is_some());
-        if stored { detect(&named(name), checkpoint, None) } else { Ok(None) }
+        if stored { detect(&named(name), checkpoint, None, false) } else { Ok(None) }
     };
     match (factor("u")?, factor("v")?) {
         (Some(left), Some(right)) if left.shape().1 == right.shape().0 => {
@@ -284,8 +294,13 @@ pub fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint, device: &D
     }
     let bytes = |suffix: &str| checkpoint.bytes(&format!("{module}.{suffix}")).unwrap_or_default();
     match layout {
-        Layout::Dense { out, r#in, dtype } => {
+        Layout::Dense { out, r#in, dtype, transposed } => {
             let values = checkpoint.to_f32(&format!("{module}.weight"))?;
+            if *transposed {
+                let stored = Dense::new(values, (*r#in, *out), *dtype, device)?;
+                let weight = stored.weight.t()?.contiguous()?;
+                return Ok(LinearMap::Dense(Dense { weight, transposed: true, ..stored }));
+            }
             Ok(LinearMap::Dense(Dense::new(values, (*out, *r#in), *dtype, device)?))
         }
         Layout::Grouped { out, r#in, bits, group_size, symmetric, scale_dtype } => {

@@ -172,7 +172,8 @@ fn write_weights(
         ctx.progress(i + 1, model.sites.len(), "sites")?;
     }
     for norm in &model.norms {
-        for (name, vector) in [(&norm.spec.weight, &norm.gamma), (&norm.spec.bias, &norm.beta)] {
+        let shift = norm.spec.bias.as_ref().zip(norm.beta.as_ref());
+        for (name, vector) in [(&norm.spec.weight, &norm.gamma)].into_iter().chain(shift) {
             put(name, &encoding::float_bytes(&vector.to_vec1::<f32>()?, dtype_of(name)))?;
         }
     }

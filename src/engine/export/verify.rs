@@ -44,7 +44,9 @@ pub fn reopen(written: &Model, folder: &Path, paths: &[String], ctx: &RunContext
     }
     for (a, b) in written.norms.iter().zip(&model.norms) {
         parity = parity.max(difference(&a.gamma.to_vec1()?, &b.gamma.to_vec1()?));
-        parity = parity.max(difference(&a.beta.to_vec1()?, &b.beta.to_vec1()?));
+        if let (Some(a), Some(b)) = (&a.beta, &b.beta) {
+            parity = parity.max(difference(&a.to_vec1()?, &b.to_vec1()?));
+        }
     }
     // Everything in memory was rounded to its stored type before, so nothing may differ at all
     if parity == 0.0 {

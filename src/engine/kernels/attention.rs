@@ -6,14 +6,36 @@ use pulp::Arch;
 
 use super::{floats, math, norm};
 
-/// `softmax(Q_h K_hᵀ · scale) V_h` for every head `h` and every row of the batch, each row seeing itself alone.
+/// Queries worked on at a time. Where tokens see only what came before, a block's keys end with its last query, so that
+/// short blocks leave out nearly half of the products.
+const CAUSAL_BLOCK: usize = 64;
+const BLOCK: usize = 512;
+
+/// What attends to what, and how much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attending {
+    /// Heads of the queries.
+    pub heads: usize,
+    /// Heads of keys and values; each serves `heads / kv_heads` of the queries'.
+    pub kv_heads: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Whether a token sees itself and what came before alone. The tokens that ask are the row's last ones then.
+    pub is_causal: bool,
+    /// How many tokens back a causal one sees, itself among them.
+    pub window: Option<usize>,
+}
+
+/// `softmax(Q_h K_gᵀ · scale) V_g` for every head `h`, `g` its keys' head, and every row of the batch, each row seeing itself
+/// alone.
 ///
-/// Vaswani et al. 2017, equation 1. `q, k, v: [tokens, heads · head_dim]`, rows packed one after another; offsets have
-/// one entry more than there are rows: row `i` is `offsets[i]..offsets[i + 1]`. A row may ask with fewer tokens than it
-/// is seen with, so queries have offsets of their own. Costs `4 · Σ asking · seen · heads · head_dim` flops; scratch is
-/// one `asking · seen` matrix.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, scale: f32, rows: Offsets<'_>) -> Result<Tensor> {
-    let op = Op { heads, scale, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
+/// Vaswani et al. 2017, equation 1; keys shared by heads as in Ainslie et al. 2023, arXiv 2305.13245. `q: [tokens, heads ·
+/// head_dim]`, `k, v: [tokens, kv_heads · head_dim]`, rows packed one after another; offsets have one entry more than there
+/// are rows: row `i` is `offsets[i]..offsets[i + 1]`. A row may ask with fewer tokens than it is seen with, so queries have
+/// offsets of their own. Costs `4 · Σ asking · seen · heads · head_dim` flops, half of it where attention is causal; scratch is
+/// one block of queries by the tokens that they see.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<Tensor> {
+    let op = Op { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
     q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &op)
 }
 
@@ -27,8 +49,7 @@ pub struct Offsets<'a> {
 }
 
 struct Op {
-    heads: usize,
-    scale: f32,
+    how: Attending,
     asking: Vec<usize>,
     seen: Vec<usize>,
 }
@@ -48,56 +69,113 @@ impl CustomOp3 for Op {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (q, k, v) = (floats(q, q_layout)?, floats(k, k_layout)?, floats(v, v_layout)?);
-        let ((asking, width), (seen, k_width)) = (q_layout.shape().dims2()?, k_layout.shape().dims2()?);
-        let fit = |offsets: &[usize], tokens: usize| {
-            offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.last() == Some(&tokens) && offsets.first() == Some(&0)
-        };
-        let rows_fit = fit(&self.asking, asking) && fit(&self.seen, seen) && self.asking.len() == self.seen.len();
-        if self.heads == 0 || width % self.heads != 0 || !rows_fit {
-            candle_core::bail!("attention: {} heads and the rows' offsets do not fit [{asking}, {width}]", self.heads);
+        let ((asking, width), (seen, kv_width)) = (q_layout.shape().dims2()?, k_layout.shape().dims2()?);
+        let Attending { heads, kv_heads, .. } = self.how;
+        if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 || width % heads != 0 || !self.rows_fit(asking, seen) {
+            candle_core::bail!(
+                "attention: {heads} heads over {kv_heads} and the rows' offsets do not fit [{asking}, {width}]"
+            );
         }
-        if k_width != width || v.len() != k.len() {
-            candle_core::bail!("attention: q, k and v differ in width or k and v in length");
+        let head_dim = width / heads;
+        if kv_width != kv_heads * head_dim || v.len() != k.len() {
+            candle_core::bail!("attention: keys are {kv_width} wide and queries {width}, or k and v differ in length");
         }
         let mut y = vec![0f32; q.len()];
         let mut scores = Vec::new();
-        let head_dim = width / self.heads;
         for (asking, seen) in self.asking.windows(2).zip(self.seen.windows(2)) {
             let (m, n) = (asking[1] - asking[0], seen[1] - seen[0]);
-            if m == 0 || n == 0 {
-                continue;
+            if self.how.is_causal && m > n {
+                candle_core::bail!("attention: {m} tokens ask in a row of {n}");
             }
-            scores.resize(m * n, 0f32);
-            for head in 0..self.heads {
-                let (from, to) = (asking[0] * width + head * head_dim, seen[0] * width + head * head_dim);
-                let slices = Head { m, n, head_dim, width };
-                slices.scores(&mut scores, &q[from..], &k[to..], self.scale);
-                Arch::new().dispatch(|| softmax(&mut scores, n));
-                slices.mix(&mut y[from..], &scores, &v[to..]);
+            for block in blocks(m, n, self.how) {
+                for head in 0..heads {
+                    let kept = block.keys.len();
+                    scores.resize(block.queries.len() * kept, 0f32);
+                    let from = (asking[0] + block.queries.start) * width + head * head_dim;
+                    let to = (seen[0] + block.keys.start) * kv_width + head / (heads / kv_heads) * head_dim;
+                    let slices = Head { m: block.queries.len(), n: kept, head_dim, width, kv_width };
+                    slices.scores(&mut scores, &q[from..], &k[to..], self.how.scale);
+                    Arch::new().dispatch(|| softmax(&mut scores, kept, |line| block.visible(line, self.how)));
+                    slices.mix(&mut y[from..], &scores, &v[to..]);
+                }
             }
         }
         Ok((CpuStorage::F32(y), q_layout.shape().clone()))
     }
 }
 
-/// One head of one row: lines of `head_dim` numbers, `width` apart; `m` of them ask, `n` are seen. None of them is 0.
+impl Op {
+    fn rows_fit(&self, asking: usize, seen: usize) -> bool {
+        let fit = |offsets: &[usize], tokens: usize| {
+            offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.last() == Some(&tokens) && offsets.first() == Some(&0)
+        };
+        fit(&self.asking, asking) && fit(&self.seen, seen) && self.asking.len() == self.seen.len()
+    }
+}
+
+/// Some queries of a row, and the keys that any of them sees.
+struct Block {
+    queries: std::ops::Range<usize>,
+    keys: std::ops::Range<usize>,
+    /// The place in the row of the first token that asks.
+    first: usize,
+}
+
+impl Block {
+    /// Where in the block's keys those begin and end that its query of this number sees.
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn visible(&self, line: usize, how: Attending) -> (usize, usize) {
+        if !how.is_causal {
+            return (0, self.keys.len());
+        }
+        let at = self.first + self.queries.start + line;
+        let oldest = how.window.map_or(0, |window| (at + 1).saturating_sub(window));
+        (oldest.saturating_sub(self.keys.start), (at + 1).saturating_sub(self.keys.start).min(self.keys.len()))
+    }
+}
+
+/// The last `m` of a row's `n` tokens ask, in blocks.
+fn blocks(m: usize, n: usize, how: Attending) -> impl Iterator<Item = Block> {
+    let size = if how.is_causal { CAUSAL_BLOCK } else { BLOCK };
+    let first = n.saturating_sub(m);
+    let block = move |start: usize| {
+        let queries = start..(start + size).min(m);
+        let keys = if how.is_causal {
+            let oldest = how.window.map_or(0, |window| (first + queries.start + 1).saturating_sub(window));
+            oldest..first + queries.end
+        } else {
+            0..n
+        };
+        Block { queries, keys, first }
+    };
+    (0..if n == 0 { 0 } else { m }).step_by(size).map(block)
+}
+
+/// One head of some queries: lines of `head_dim` numbers, `width` apart in queries and `kv_width` in keys and values; `m` of
+/// them ask, `n` are seen. None of them is 0.
 struct Head {
     m: usize,
     n: usize,
     head_dim: usize,
     width: usize,
+    kv_width: usize,
 }
 
 impl Head {
     /// Numbers from the first to the last of this head's in so many lines, both included.
-    fn reach(&self, lines: usize) -> usize {
-        (lines - 1) * self.width + self.head_dim
+    fn reach(&self, lines: usize, width: usize) -> usize {
+        (lines - 1) * width + self.head_dim
+    }
+
+    fn assert_inside(&self, scores: &[f32], queries: &[f32], keys: &[f32]) {
+        assert!(scores.len() == self.m * self.n);
+        assert!(queries.len() >= self.reach(self.m, self.width) && keys.len() >= self.reach(self.n, self.kv_width));
     }
 
     /// `S = Q Kᵀ · scale`, `[m, n]`.
     fn scores(&self, s: &mut [f32], q: &[f32], k: &[f32], scale: f32) {
-        assert!(s.len() == self.m * self.n && q.len() >= self.reach(self.m) && k.len() >= self.reach(self.n));
-        let stride = self.width as isize;
+        self.assert_inside(s, q, k);
         // SAFETY: by the assertion, the last element read (reach) and written (m · n) lies inside each slice.
         unsafe {
             gemm::gemm(
@@ -110,9 +188,9 @@ impl Head {
                 false,
                 q.as_ptr(),
                 1,
-                stride,
+                self.width as isize,
                 k.as_ptr(),
-                stride,
+                self.kv_width as isize,
                 1,
                 0.0,
                 scale,
@@ -124,10 +202,9 @@ impl Head {
         }
     }
 
-    /// `Y = P V`, `[m, head_dim]` at the same stride.
+    /// `Y = P V`, `[m, head_dim]` at the queries' stride.
     fn mix(&self, y: &mut [f32], p: &[f32], v: &[f32]) {
-        assert!(p.len() == self.m * self.n && y.len() >= self.reach(self.m) && v.len() >= self.reach(self.n));
-        let stride = self.width as isize;
+        self.assert_inside(p, y, v);
         // SAFETY: as above; y is a buffer of its own.
         unsafe {
             gemm::gemm(
@@ -136,14 +213,14 @@ impl Head {
                 self.n,
                 y.as_mut_ptr(),
                 1,
-                stride,
+                self.width as isize,
                 false,
                 p.as_ptr(),
                 1,
                 self.n as isize,
                 v.as_ptr(),
                 1,
-                stride,
+                self.kv_width as isize,
                 0.0,
                 1.0,
                 false,
@@ -155,11 +232,16 @@ impl Head {
     }
 }
 
-/// `softmax` of every line of `length` numbers, shifted by the line's largest so that nothing overflows.
+/// `softmax` of what is visible of every line of `length` numbers, shifted by its largest so that nothing overflows; 0 for
+/// the rest.
 #[inline(always)]
 #[allow(clippy::inline_always)] // compiled for the instruction set that dispatch chose
-fn softmax(scores: &mut [f32], length: usize) {
-    for line in scores.chunks_exact_mut(length.max(1)) {
+fn softmax(scores: &mut [f32], length: usize, visible: impl Fn(usize) -> (usize, usize)) {
+    for (i, line) in scores.chunks_exact_mut(length.max(1)).enumerate() {
+        let (start, end) = visible(i);
+        line[..start].fill(0.0);
+        line[end..].fill(0.0);
+        let line = &mut line[start..end];
         let largest = line.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for x in line.iter_mut() {
             *x = math::exp(*x - largest);
@@ -172,57 +254,4 @@ fn softmax(scores: &mut [f32], length: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::{D, DType, Device};
-
-    use super::*;
-
-    fn both(offsets: &[usize]) -> Offsets<'_> {
-        Offsets { asking: offsets, seen: offsets }
-    }
-
-    #[test]
-    fn a_row_may_ask_with_its_first_token_alone() -> Result<()> {
-        let draw = || Tensor::randn(0f32, 1.0, (7, 6), &Device::Cpu);
-        let (q, k, v) = (draw()?, draw()?, draw()?);
-        let whole = attention(&q, &k, &v, 3, 0.5, both(&[0, 4, 7]))?;
-        let first = Tensor::new(&[0u32, 4], &Device::Cpu)?;
-        let rows = Offsets { asking: &[0, 1, 2], seen: &[0, 4, 7] };
-        let few = attention(&q.index_select(&first, 0)?, &k, &v, 3, 0.5, rows)?;
-        let off = (few - whole.index_select(&first, 0)?)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(off < 1e-6, "{off:e}"); // the same sums in blocks of another shape
-        Ok(())
-    }
-
-    #[test]
-    fn packed_rows_see_themselves_alone() -> Result<()> {
-        let (heads, head_dim, lengths) = (3usize, 4usize, [1usize, 5, 2]);
-        let width = heads * head_dim;
-        let draw = || Tensor::randn(0f32, 1.0, (8, width), &Device::Cpu);
-        let (q, k, v) = (draw()?, draw()?, draw()?);
-        let got = attention(&q, &k, &v, heads, 0.5, both(&[0, 1, 6, 8]))?;
-        let mut start = 0;
-        for length in lengths {
-            let split = |x: &Tensor| {
-                x.narrow(0, start, length)?.reshape((length, heads, head_dim))?.transpose(0, 1)?.contiguous()
-            };
-            let scores = (split(&q)?.matmul(&split(&k)?.transpose(1, 2)?)? * 0.5)?;
-            let e = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-            let p = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
-            let want = p.matmul(&split(&v)?)?.transpose(0, 1)?.reshape((length, width))?;
-            let off = (want - got.narrow(0, start, length)?)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            assert!(off < 1e-5, "row of {length}: {off:e}");
-            start += length;
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn shapes_that_do_not_fit_are_errors() -> Result<()> {
-        let x = Tensor::zeros((4, 6), DType::F32, &Device::Cpu)?;
-        assert!(attention(&x, &x, &x, 4, 1.0, both(&[0, 4])).is_err(), "4 heads in 6");
-        assert!(attention(&x, &x, &x, 3, 1.0, both(&[0, 5])).is_err(), "a row past the end");
-        assert!(attention(&x, &x, &x, 3, 1.0, both(&[0, 3, 2, 4])).is_err(), "a row that runs backwards");
-        Ok(())
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ pub mod attention;
 pub mod linear;
 pub mod math;
 pub mod norm;
+pub mod rope;
 
 use candle_core::{CpuStorage, Layout, Result};
 

@@ -1,6 +1,6 @@
-//! Layer normalization over the residual sum.
+//! Normalization of hidden states.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 
 use super::floats;
@@ -37,6 +37,47 @@ impl CustomOp3 for Op {
         }
         Arch::new().dispatch(|| normalize(&mut y, gamma, beta, self.epsilon));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+}
+
+/// `y = x / sqrt(mean(x²) + ε) · γ` over lines of `γ`'s width (Zhang & Sennrich 2019, arXiv 1910.07467).
+///
+/// `x: [tokens, k · width]`, `gamma: [width]`: with `k` above 1 every head of a token is a line of its own.
+pub fn rms_norm(x: &Tensor, gamma: &Tensor, epsilon: f64) -> Result<Tensor> {
+    x.contiguous()?.apply_op2_no_bwd(&gamma.contiguous()?, &Op { epsilon: epsilon as f32 })
+}
+
+impl CustomOp2 for Op {
+    fn name(&self) -> &'static str {
+        "rms_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gamma: &CpuStorage,
+        gamma_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut y = floats(x, x_layout)?.to_vec();
+        let gamma = floats(gamma, gamma_layout)?;
+        if gamma.is_empty() || y.len() % gamma.len() != 0 {
+            candle_core::bail!("rms_norm: width {} does not fit {} elements", gamma.len(), y.len());
+        }
+        Arch::new().dispatch(|| rescale(&mut y, gamma, self.epsilon));
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)] // compiled for the instruction set that dispatch chose
+fn rescale(y: &mut [f32], gamma: &[f32], epsilon: f32) {
+    let width = gamma.len();
+    for row in y.chunks_exact_mut(width) {
+        let scale = 1.0 / (lanes(row, |x| x * x) / width as f32 + epsilon).sqrt();
+        for (x, g) in row.iter_mut().zip(gamma) {
+            *x = *x * scale * g;
+        }
     }
 }
 
@@ -90,6 +131,24 @@ mod tests {
                 for (j, got) in got.iter().enumerate() {
                     let want =
                         (f64::from(row[j]) - mean) / (var + 1e-12).sqrt() * f64::from(gamma[j]) + f64::from(beta[j]);
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "width {width}: {got} is not {want}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rms_agrees_with_the_definition_in_f64_for_tokens_and_for_heads() -> Result<()> {
+        for (width, lines) in [(3usize, 1usize), (16, 2), (37, 3)] {
+            let x = Tensor::randn(0.7f32, 2.0, (5, width * lines), &Device::Cpu)?;
+            let gamma = Tensor::randn(1f32, 0.3, width, &Device::Cpu)?;
+            let got = rms_norm(&x, &gamma, 1e-6)?.flatten_all()?.to_vec1::<f32>()?;
+            let (x, gamma) = (x.flatten_all()?.to_vec1::<f32>()?, gamma.to_vec1::<f32>()?);
+            for (line, got) in x.chunks(width).zip(got.chunks(width)) {
+                let mean = line.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / width as f64;
+                for ((x, g), got) in line.iter().zip(&gamma).zip(got) {
+                    let want = f64::from(*x) / (mean + 1e-6).sqrt() * f64::from(*g);
                     assert!((f64::from(*got) - want).abs() < 1e-5, "width {width}: {got} is not {want}");
                 }
             }

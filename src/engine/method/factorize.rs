@@ -71,7 +71,7 @@ impl Plain {
 
 impl SiteAction for Plain {
     fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String> {
-        let Layout::Dense { out, r#in, dtype } = current else {
+        let Layout::Dense { out, r#in, dtype, .. } = current else {
             return Err(format!(
                 "'{}' can't be factorized: factorize works on dense maps, so put it first",
                 current.form()
@@ -82,8 +82,8 @@ impl SiteAction for Plain {
         }
         let rank = self.rank(*out, *r#in);
         Ok(Layout::Product {
-            left: Box::new(Layout::Dense { out: *out, r#in: rank, dtype: *dtype }),
-            right: Box::new(Layout::Dense { out: rank, r#in: *r#in, dtype: *dtype }),
+            left: Box::new(Layout::dense((*out, rank), *dtype)),
+            right: Box::new(Layout::dense((rank, *r#in), *dtype)),
         })
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{Action, Fallback, Method, MethodSpec, ModelAction, Needs};
 use crate::engine::error::Result;
+use crate::engine::model::arch::Projections;
 use crate::engine::model::build::Model;
 use crate::engine::model::{Layout, SiteSpec};
 use crate::engine::problem::Problem;
@@ -48,29 +49,35 @@ impl ModelAction for FoldBiases {
 
     fn apply(&self, model: &Model, targets: &[usize]) -> Result<(Model, Vec<Fallback>)> {
         let mut folded = model.clone();
+        // What turns with the position, or is brought to one length, is no shift of a whole line any more
+        let turned = model.spec.as_ref().is_none_or(|spec| spec.rope.is_some());
         for block in model.wiring.iter().flat_map(|w| &w.blocks) {
-            if targets.contains(&block.key)
-                && let Some(bias) = folded.maps.get_mut(block.key).map(Arc::make_mut).and_then(|key| key.bias.as_mut())
+            let attention = &block.attention;
+            let Projections::Split { query: _, key, value } = attention.projections else { continue };
+            let output = attention.output;
+            if targets.contains(&key)
+                && !turned
+                && attention.head_norms.is_none()
+                && let Some(bias) = folded.maps.get_mut(key).map(Arc::make_mut).and_then(|key| key.bias.as_mut())
             {
                 *bias = bias.zeros_like()?;
             }
-            if !(targets.contains(&block.value) && targets.contains(&block.output)) {
+            let shared = model.spec.as_ref().is_none_or(|spec| spec.kv_heads != spec.heads);
+            if shared || !(targets.contains(&value) && targets.contains(&output)) {
                 continue;
             }
-            let (Some(value), Some(output)) = (model.maps.get(block.value), model.maps.get(block.output)) else {
-                continue;
-            };
-            let (Some(inner), Some(_)) = (&value.bias, &output.bias) else { continue };
+            let (Some(values), Some(outputs)) = (model.maps.get(value), model.maps.get(output)) else { continue };
+            let (Some(inner), Some(_)) = (&values.bias, &outputs.bias) else { continue };
             // W_O b_V + b_O is the output's own forward pass over b_V
-            let mut moved = output.forward(&inner.unsqueeze(0)?)?.squeeze(0)?.to_vec1::<f32>()?;
-            output.bias_dtype.round(&mut moved);
-            let moved = Tensor::from_vec(moved, output.map.layout().shape().0, inner.device())?;
+            let mut moved = outputs.forward(&inner.unsqueeze(0)?)?.squeeze(0)?.to_vec1::<f32>()?;
+            outputs.bias_dtype.round(&mut moved);
+            let moved = Tensor::from_vec(moved, outputs.map.layout().shape().0, inner.device())?;
             let zero = inner.zeros_like()?;
-            if let Some(output) = folded.maps.get_mut(block.output).map(Arc::make_mut) {
-                output.bias = Some(moved);
+            if let Some(outputs) = folded.maps.get_mut(output).map(Arc::make_mut) {
+                outputs.bias = Some(moved);
             }
-            if let Some(value) = folded.maps.get_mut(block.value).map(Arc::make_mut) {
-                value.bias = Some(zero);
+            if let Some(values) = folded.maps.get_mut(value).map(Arc::make_mut) {
+                values.bias = Some(zero);
             }
         }
         Ok((folded, Vec::new()))

@@ -120,7 +120,7 @@ impl Round {
 
     fn layout_of(&self, current: &Layout) -> std::result::Result<Layout, String> {
         match current {
-            Layout::Dense { out, r#in, dtype } => Ok(Layout::Grouped {
+            Layout::Dense { out, r#in, dtype, .. } => Ok(Layout::Grouped {
                 out: *out,
                 r#in: *r#in,
                 bits: self.bits,

@@ -26,6 +26,8 @@ pub struct Model {
     pub norms: Vec<Norm>,
     /// Who feeds whom; `None` for a family that we can't run.
     pub wiring: Option<Wiring>,
+    /// Added to a tied head's outputs, `[vocab]`.
+    pub head_bias: Option<Tensor>,
 }
 
 /// A normalization's vectors, f32.
@@ -35,8 +37,8 @@ pub struct Norm {
     pub spec: NormSpec,
     /// `[width]`.
     pub gamma: Tensor,
-    /// `[width]`.
-    pub beta: Tensor,
+    /// `[width]`; rms norms have none.
+    pub beta: Option<Tensor>,
 }
 
 impl Model {
@@ -57,11 +59,13 @@ impl Model {
         let norm = |spec: &NormSpec| -> Result<Norm> {
             Ok(Norm {
                 gamma: vector(checkpoint, &spec.weight, &ctx.device)?,
-                beta: vector(checkpoint, &spec.bias, &ctx.device)?,
+                beta: spec.bias.as_ref().map(|bias| vector(checkpoint, bias, &ctx.device)).transpose()?,
                 spec: spec.clone(),
             })
         };
+        let head_bias = inspected.wiring.as_ref().and_then(|wiring| wiring.head_bias.as_ref());
         Ok(Self {
+            head_bias: head_bias.map(|name| vector(checkpoint, name, &ctx.device)).transpose()?,
             spec: header.spec.clone(),
             sites: header.sites.iter().map(|s| s.spec.clone()).collect(),
             maps,

@@ -1,14 +1,15 @@
-//! What a post-norm encoder computes, over maps in any form.
+//! What a model computes, over maps in any form: encoders and decoders, by their wiring and switches.
 
 use candle_core::{Device, Tensor};
 
-use super::arch::{BlockWiring, Wiring};
+use super::arch::{AttentionWiring, BlockWiring, Projections, Transform, Wiring};
 use super::build::{Model, Norm};
 use super::linear::Linear;
-use super::spec::{Head, ModelSpec, Pooling};
+use super::spec::{Head, ModelSpec, NormPlace, Pooling, Reads};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
-use crate::engine::kernels::attention::Offsets;
+use crate::engine::kernels::attention::{Attending, Offsets};
+use crate::engine::kernels::rope::Angles;
 
 /// Rows of tokens, packed one after another without padding.
 #[derive(Debug, Clone)]
@@ -35,26 +36,59 @@ impl Packed {
 }
 
 impl Model {
-    /// Logits `[rows, labels]`, or pooled vectors `[rows, hidden]`.
+    /// What the model answers: logits `[rows, labels]`, `[tokens, labels]` or `[tokens, vocab]`, or vectors `[rows, hidden]`.
     ///
     /// Every row sees itself alone, so a row's answer does not depend on the batch that it stands in.
     ///
     /// # Errors
     ///
-    /// A family that we can't run; a row without tokens or longer than the position table; an id beyond its table.
+    /// A family that we can't run; a row without tokens or longer than the model's positions; an id beyond its table.
     pub fn forward(&self, batch: &Packed) -> Result<Tensor> {
-        let (Some(spec), Some(wiring)) = (&self.spec, &self.wiring) else {
-            return Err(EngineError::Internal("this family of models can't be run".into()));
-        };
+        self.answer(&self.states(batch)?)
+    }
+
+    /// What the head reads, `[tokens or rows, hidden]`: the last hidden states, normed, pooled or transformed as the head
+    /// wants them. An answer may be thousands of times as wide.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`].
+    pub fn states(&self, batch: &Packed) -> Result<Tensor> {
+        let (spec, wiring) = self.runs()?;
         check(spec, batch)?;
-        let run = Run { model: self, spec, offsets: &batch.offsets };
+        let run = Run::new(self, spec, batch);
         let mut x = run.embed(wiring, batch)?;
         let last = wiring.blocks.len().saturating_sub(1);
         for (i, block) in wiring.blocks.iter().enumerate() {
-            // Where the answer is read off the first token, the last block works out no other
-            x = run.block(block, &x, i == last && spec.head.reads_first_token())?;
+            // Where the answer is read off one token a row, the last block works out no other
+            x = run.block(block, &x, if i == last { spec.reads() } else { Reads::Every })?;
         }
-        run.answer(wiring, &x)
+        run.finish(wiring, &x)
+    }
+
+    /// The head's answer to states of [`Model::states`].
+    ///
+    /// # Errors
+    ///
+    /// A family that we can't run.
+    pub fn answer(&self, states: &Tensor) -> Result<Tensor> {
+        let (_, wiring) = self.runs()?;
+        let Some(head) = wiring.head else { return Ok(states.clone()) };
+        let y = self.map(head)?.forward(states)?;
+        Ok(match &self.head_bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        })
+    }
+
+    fn runs(&self) -> Result<(&ModelSpec, &Wiring)> {
+        let cannot = || EngineError::Internal("this family of models can't be run".into());
+        self.spec.as_ref().zip(self.wiring.as_ref()).ok_or_else(cannot)
+    }
+
+    fn map(&self, site: usize) -> Result<&Linear> {
+        let missing = || EngineError::Internal(format!("there is no site {site}"));
+        self.maps.get(site).map(AsRef::as_ref).ok_or_else(missing)
     }
 }
 
@@ -66,8 +100,10 @@ fn check(spec: &ModelSpec, batch: &Packed) -> Result<()> {
     if let Some(id) = batch.ids.iter().find(|id| **id as usize >= spec.vocab) {
         return wrong(format!("token id {id} is beyond the vocabulary of {}", spec.vocab));
     }
-    if let Some(id) = batch.type_ids.iter().find(|id| **id as usize >= spec.token_types) {
-        return wrong(format!("token type {id} is beyond the table of {}", spec.token_types));
+    // A model without the table does not look at them
+    let types = spec.token_types;
+    if let Some(id) = batch.type_ids.iter().find(|id| types > 0 && **id as usize >= types) {
+        return wrong(format!("token type {id} is beyond the table of {types}"));
     }
     if batch.type_ids.len() != batch.ids.len() || batch.offsets.last() != Some(&batch.ids.len()) {
         return wrong("a batch whose parts differ in length".into());
@@ -75,81 +111,161 @@ fn check(spec: &ModelSpec, batch: &Packed) -> Result<()> {
     Ok(())
 }
 
+/// One pass over a batch.
 struct Run<'a> {
     model: &'a Model,
     spec: &'a ModelSpec,
     offsets: &'a [usize],
+    /// Each token's place in its row.
+    positions: Vec<u32>,
+    angles: Option<Angles>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(model: &'a Model, spec: &'a ModelSpec, batch: &'a Packed) -> Self {
+        let lengths = batch.offsets.windows(2).map(|w| w[1] - w[0]);
+        let positions = lengths.clone().flat_map(|length| 0..length as u32).collect();
+        let longest = lengths.max().unwrap_or(0);
+        let angles = spec.rope.as_ref().map(|rope| Angles::new(rope, spec.head_dim, longest));
+        Self { model, spec, offsets: &batch.offsets, positions, angles }
+    }
+
     fn map(&self, site: usize) -> Result<&Linear> {
-        self.model
-            .maps
-            .get(site)
-            .map(AsRef::as_ref)
-            .ok_or_else(|| EngineError::Internal(format!("there is no site {site}")))
+        self.model.map(site)
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {
         let missing = || EngineError::Internal(format!("there is no norm {index}"));
         let Norm { gamma, beta, .. } = self.model.norms.get(index).ok_or_else(missing)?;
-        Ok(kernels::norm::layer_norm(x, gamma, beta, self.spec.norm_eps)?)
+        Ok(match beta {
+            Some(beta) => kernels::norm::layer_norm(x, gamma, beta, self.spec.norm_eps)?,
+            None => kernels::norm::rms_norm(x, gamma, self.spec.norm_eps)?,
+        })
     }
 
-    /// `LN(token[id] + position[i] + type[t])`, `[tokens, hidden]`.
+    /// `norm(token[id] + position[i] + type[t])`, `[tokens, hidden]`, of what the family has.
     fn embed(&self, wiring: &Wiring, batch: &Packed) -> Result<Tensor> {
         let ids = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), &Device::Cpu);
-        let positions: Vec<u32> = self.offsets.windows(2).flat_map(|w| 0..(w[1] - w[0]) as u32).collect();
         let mut x = self.map(wiring.token)?.rows(&ids(&batch.ids)?)?;
-        x = (x + self.map(wiring.position)?.rows(&ids(&positions)?)?)?;
+        if let Some(table) = wiring.position {
+            let offset = self.spec.position_offset as u32;
+            let places: Vec<u32> = self.positions.iter().map(|p| p + offset).collect();
+            x = (x + self.map(table)?.rows(&ids(&places)?)?)?;
+        }
         if let Some(table) = wiring.token_type {
             x = (x + self.map(table)?.rows(&ids(&batch.type_ids)?)?)?;
         }
-        self.norm(wiring.embedding_norm, &x)
+        wiring.embedding_norm.map_or(Ok(x.clone()), |norm| self.norm(norm, &x))
     }
 
-    /// `x ← LN(x + attention(x))`, `x ← LN(x + mlp(x))`; of the first token of every row alone, if so asked.
-    fn block(&self, block: &BlockWiring, x: &Tensor, first: bool) -> Result<Tensor> {
-        let asking = if first { self.first_tokens(x)? } else { x.clone() };
-        let one_each: Vec<usize> = (0..self.offsets.len()).collect();
-        let rows = Offsets { asking: if first { &one_each } else { self.offsets }, seen: self.offsets };
-        let q = self.map(block.query)?.forward(&asking)?;
-        let (k, v) = (self.map(block.key)?.forward(x)?, self.map(block.value)?.forward(x)?);
-        let scale = 1.0 / (self.spec.head_dim as f32).sqrt();
-        let mixed = kernels::attention::attention(&q, &k, &v, self.spec.heads, scale, rows)?;
-        let x = self.norm(block.attention_norm, &(self.map(block.output)?.forward(&mixed)? + asking)?)?;
-        let wide = kernels::activation::apply(self.spec.activation, &self.map(block.up)?.forward(&x)?)?;
-        self.norm(block.mlp_norm, &(self.map(block.down)?.forward(&wide)? + &x)?)
-    }
-
-    fn answer(&self, wiring: &Wiring, x: &Tensor) -> Result<Tensor> {
-        match &self.spec.head {
-            Head::Classification { .. } => {
-                // The last block left one token a row
-                let mut y = x.clone();
-                if let Some(pooler) = wiring.pooler {
-                    y = self.map(pooler)?.forward(&y)?.tanh()?;
-                }
-                let head = wiring.head.ok_or_else(|| EngineError::Internal("a classifier without a head".into()))?;
-                self.map(head)?.forward(&y)
+    /// `x ← norm(x + f(x))` or `x ← x + f(norm(x))`, for attention and then for the mlp; of one token of every row alone, if
+    /// so asked.
+    fn block(&self, block: &BlockWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
+        let residual = self.read(x, reads)?;
+        match self.spec.norm_place {
+            NormPlace::Post => {
+                let y = self.attention(&block.attention, x, reads)?;
+                let x = self.norm(block.attention_norm, &(y + residual)?)?;
+                let y = self.mlp(block, &x)?;
+                self.norm(block.mlp_norm, &(y + x)?)
             }
-            Head::Embedding { pooling, normalize } => {
-                let pooled = match pooling {
-                    Pooling::Cls => x.clone(),
-                    Pooling::Mean => self.means(x)?,
-                };
-                if !normalize {
-                    return Ok(pooled);
-                }
-                let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
-                Ok(pooled.broadcast_div(&length)?)
+            NormPlace::Pre => {
+                let y = self.attention(&block.attention, &self.norm(block.attention_norm, x)?, reads)?;
+                let x = (y + residual)?;
+                Ok((self.mlp(block, &self.norm(block.mlp_norm, &x)?)? + x)?)
             }
         }
     }
 
-    fn first_tokens(&self, x: &Tensor) -> Result<Tensor> {
-        let first: Vec<u32> = self.offsets.iter().take(self.offsets.len() - 1).map(|o| *o as u32).collect();
-        Ok(x.index_select(&Tensor::from_slice(&first, first.len(), &Device::Cpu)?, 0)?)
+    fn mlp(&self, block: &BlockWiring, x: &Tensor) -> Result<Tensor> {
+        let up = self.map(block.up)?.forward(x)?;
+        let wide = match block.gate {
+            Some(gate) => kernels::activation::gated(self.spec.activation, &self.map(gate)?.forward(x)?, &up)?,
+            None => kernels::activation::apply(self.spec.activation, &up)?,
+        };
+        self.map(block.down)?.forward(&wide)
+    }
+
+    fn attention(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
+        let (q, k, v) = self.project(attention, x, reads)?;
+        let positions = self.read_positions(reads);
+        let (q, k) = match attention.head_norms {
+            Some((query, key)) => (self.norm(query, &q)?, self.norm(key, &k)?),
+            None => (q, k),
+        };
+        let (q, k) = match &self.angles {
+            Some(angles) => {
+                let turned = kernels::rope::rotate(&q, &positions, angles)?;
+                (turned, kernels::rope::rotate(&k, &self.positions, angles)?)
+            }
+            None => (q, k),
+        };
+        let one_each: Vec<usize> = (0..self.offsets.len()).collect();
+        let asking = if reads == Reads::Every { self.offsets } else { &one_each };
+        let how = Attending {
+            heads: self.spec.heads,
+            kv_heads: self.spec.kv_heads,
+            scale: attention.scale,
+            is_causal: self.spec.is_causal,
+            window: attention.window,
+        };
+        let rows = Offsets { asking, seen: self.offsets };
+        let mixed = kernels::attention::attention(&q, &k, &v, how, rows)?;
+        self.map(attention.output)?.forward(&mixed)
+    }
+
+    /// Queries of the tokens that are read, keys and values of all.
+    fn project(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<(Tensor, Tensor, Tensor)> {
+        match attention.projections {
+            Projections::Split { query, key, value } => {
+                let q = self.map(query)?.forward(&self.read(x, reads)?)?;
+                Ok((q, self.map(key)?.forward(x)?, self.map(value)?.forward(x)?))
+            }
+            Projections::Fused(site) => {
+                let all = self.map(site)?.forward(x)?;
+                let (queries, keys) = (self.spec.heads * self.spec.head_dim, self.spec.kv_heads * self.spec.head_dim);
+                let part = |start, width| Ok::<_, EngineError>(all.narrow(1, start, width)?.contiguous()?);
+                let q = self.read(&part(0, queries)?, reads)?;
+                Ok((q, part(queries, keys)?, part(queries + keys, keys)?))
+            }
+        }
+    }
+
+    /// The places in `x` of the tokens that are read; `None`: all.
+    fn places(&self, reads: Reads) -> Option<Vec<u32>> {
+        let rows = self.offsets.windows(2);
+        match reads {
+            Reads::First => Some(rows.map(|w| w[0] as u32).collect()),
+            Reads::Last => Some(rows.map(|w| w[1].saturating_sub(1) as u32).collect()),
+            Reads::Every => None,
+        }
+    }
+
+    fn read(&self, x: &Tensor, reads: Reads) -> Result<Tensor> {
+        let Some(places) = self.places(reads) else { return Ok(x.clone()) };
+        Ok(x.index_select(&Tensor::from_slice(&places, places.len(), &Device::Cpu)?, 0)?)
+    }
+
+    fn read_positions(&self, reads: Reads) -> Vec<u32> {
+        let at = |place: &u32| self.positions.get(*place as usize).copied().unwrap_or(0);
+        self.places(reads).map_or_else(|| self.positions.clone(), |places| places.iter().map(at).collect())
+    }
+
+    /// From the last block's states to what the head reads.
+    fn finish(&self, wiring: &Wiring, x: &Tensor) -> Result<Tensor> {
+        let x = wiring.final_norm.map_or(Ok(x.clone()), |norm| self.norm(norm, x))?;
+        if let Some(Transform { site, activation, norm }) = &wiring.transform {
+            let y = kernels::activation::apply(*activation, &self.map(*site)?.forward(&x)?)?;
+            return norm.map_or(Ok(y.clone()), |norm| self.norm(norm, &y));
+        }
+        let Head::Embedding { pooling, normalize } = &self.spec.head else { return Ok(x) };
+        // The last block left one token a row, unless all are pooled
+        let pooled = if *pooling == Pooling::Mean { self.means(&x)? } else { x };
+        if !normalize {
+            return Ok(pooled);
+        }
+        let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
+        Ok(pooled.broadcast_div(&length)?)
     }
 
     fn means(&self, x: &Tensor) -> Result<Tensor> {

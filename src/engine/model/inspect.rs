@@ -59,7 +59,7 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Checkpoint)> {
     }
     let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref() };
     let (sites, description) = match (known, &spec) {
-        (Some(family), Some(spec)) => reader.known(family, spec).map_err(EngineError::Invalid)?,
+        (Some(family), Some(spec)) => reader.known(family, spec, &files_of).map_err(EngineError::Invalid)?,
         _ => reader.unknown(),
     };
     let header = header(&checkpoint, &config, family, spec, sites);
@@ -86,10 +86,15 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Every site and norm that the family describes must be there, in the right shape and type.
-    fn known(&self, family: &dyn arch::Architecture, spec: &ModelSpec) -> Result<Found, Vec<Problem>> {
+    fn known(
+        &self,
+        family: &dyn arch::Architecture,
+        spec: &ModelSpec,
+        files: &ConfigFiles<'_>,
+    ) -> Result<Found, Vec<Problem>> {
         let modules: BTreeSet<&str> = self.checkpoint.tensors().iter().filter_map(|t| module_of(&t.name)).collect();
         let names: BTreeSet<&str> = self.checkpoint.tensors().iter().map(|t| t.name.as_str()).collect();
-        let description = family.describe(spec, &|name| modules.contains(name) || names.contains(name));
+        let description = family.describe(spec, files, &|name| modules.contains(name) || names.contains(name));
         let mut problems = Vec::new();
         let mut sites = Vec::new();
         for site in &description.sites {
@@ -103,15 +108,17 @@ impl Reader<'_> {
         }
         for norm in &description.norms {
             problems.extend(self.vector(&norm.weight, norm.width));
-            problems.extend(self.vector(&norm.bias, norm.width));
+            problems.extend(norm.bias.as_ref().and_then(|bias| self.vector(bias, norm.width)));
         }
+        let head_bias = description.wiring.head_bias.as_ref();
+        problems.extend(head_bias.and_then(|name| self.vector(name, spec.width())));
         if problems.is_empty() { Ok((sites, Some(description))) } else { Err(problems) }
     }
 
     fn site(&self, site: &SiteSpec) -> Result<Layout, Problem> {
         let name = format!("{}.weight", site.module);
         let hint = self.quantization.and_then(|q| q.hint(&site.module));
-        let layout = encoding::detect(&site.module, self.checkpoint, hint)
+        let layout = encoding::detect(&site.module, self.checkpoint, hint, site.transposed)
             .map_err(|(tensor, detail)| problem(&tensor, Code::TensorShape, &detail))?
             .ok_or_else(|| {
                 let detail = format!("'{name}' is missing: {} needs [{}, {}]", site.site, site.out, site.r#in);
@@ -144,7 +151,7 @@ impl Reader<'_> {
         let mut sites = Vec::new();
         for module in modules {
             let hint = self.quantization.and_then(|q| q.hint(module));
-            let Ok(Some(layout)) = encoding::detect(module, self.checkpoint, hint) else { continue };
+            let Ok(Some(layout)) = encoding::detect(module, self.checkpoint, hint, false) else { continue };
             let (out, r#in) = layout.shape();
             if out == 0 || r#in == 0 || dtype_of(&layout).is_some() {
                 continue;
@@ -163,6 +170,7 @@ impl Reader<'_> {
                 r#in,
                 bias,
                 is_centered: false,
+                transposed: false,
             };
             sites.push(SiteHeader { spec, layout });
         }

@@ -82,6 +82,9 @@ pub enum Layout {
         r#in: usize,
         /// Element type on disk.
         dtype: Dtype,
+        /// Whether it lies as `[in, out]` on disk.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        transposed: bool,
     },
     /// Codes with one scale, and perhaps one zero point, per row and group of columns.
     Grouped {
@@ -137,6 +140,11 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// Plain numbers that lie as they are read.
+    pub const fn dense((out, r#in): (usize, usize), dtype: Dtype) -> Self {
+        Self::Dense { out, r#in, dtype, transposed: false }
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         match self {

@@ -63,6 +63,8 @@ pub struct Dense {
     pub weight: Tensor,
     /// What it is stored as; the numbers are already rounded to it.
     pub dtype: Dtype,
+    /// Whether it is stored as `[in, out]`.
+    pub transposed: bool,
 }
 
 impl Dense {
@@ -70,7 +72,7 @@ impl Dense {
     pub fn new(values: Vec<f32>, (out, r#in): (usize, usize), dtype: Dtype, device: &Device) -> Result<Self> {
         let mut values = values;
         dtype.round(&mut values);
-        Ok(Self { weight: Tensor::from_vec(values, (out, r#in), device)?, dtype })
+        Ok(Self { weight: Tensor::from_vec(values, (out, r#in), device)?, dtype, transposed: false })
     }
 }
 
@@ -152,7 +154,7 @@ impl LinearMap {
         Ok(match self {
             Self::Product(left, right) => Self::Product(Box::new(left.realized()?), Box::new(right.realized()?)),
             Self::Dense(_) => self.clone(),
-            _ => Self::Dense(Dense { weight: self.to_dense(&Device::Cpu)?, dtype: Dtype::F32 }),
+            _ => Self::Dense(Dense { weight: self.to_dense(&Device::Cpu)?, dtype: Dtype::F32, transposed: false }),
         })
     }
 
@@ -161,7 +163,7 @@ impl LinearMap {
         match self {
             Self::Dense(dense) => {
                 let (out, r#in) = dense.weight.dims2().unwrap_or_default();
-                Layout::Dense { out, r#in, dtype: dense.dtype }
+                Layout::Dense { out, r#in, dtype: dense.dtype, transposed: dense.transposed }
             }
             Self::Grouped(grouped) => grouped.layout(),
             Self::Codebook(codebook) => codebook.layout(),

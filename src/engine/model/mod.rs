@@ -8,6 +8,7 @@ pub mod grouped;
 pub mod inspect;
 pub mod layout;
 pub mod linear;
+pub mod rope;
 pub mod site;
 pub mod sparse;
 pub mod spec;

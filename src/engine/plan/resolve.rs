@@ -14,6 +14,8 @@ use crate::engine::recipe::{METRICS, Recipe, Stage};
 
 /// Tokens that a row is cut to where the recipe does not say.
 const DEFAULT_SEQ_LENGTH: usize = 128;
+/// Tokens of a decoder's windows where the recipe does not say.
+const DEFAULT_WINDOW: usize = 256;
 
 /// Fills in every default, finds every problem, and predicts what the result will come to.
 ///
@@ -121,14 +123,22 @@ fn plan_evaluate(
 ) -> Result<PlannedEvaluate, Vec<Problem>> {
     let asked = &recipe.evaluate;
     let positions = header.spec.as_ref().map_or(usize::MAX, |s| s.positions);
-    let max_seq_length = asked.max_seq_length.unwrap_or(DEFAULT_SEQ_LENGTH.min(positions));
+    let decodes = header.spec.as_ref().is_some_and(|s| s.head == Head::CausalLanguage);
+    let default = if decodes { DEFAULT_WINDOW } else { DEFAULT_SEQ_LENGTH };
+    let max_seq_length = asked.max_seq_length.unwrap_or(default.min(positions));
     if max_seq_length > positions {
         let detail = format!("{max_seq_length} tokens: this model has {positions} positions");
         return Err(vec![Problem::new("/evaluate/max_seq_length", Code::OutOfRange, detail)]);
     }
     let classifies = header.spec.as_ref().is_some_and(|s| matches!(s.head, Head::Classification { .. }));
     let has_labels = available.evaluation_rows.is_some() && available.evaluation_has_labels;
-    let applies = |metric: &str| header.spec.is_some() && (metric != "accuracy" || (classifies && has_labels));
+    let foretells = header.spec.as_ref().is_some_and(|s| matches!(s.head, Head::CausalLanguage | Head::MaskedLanguage));
+    let has_text = available.evaluation_rows.is_some() || available.calibration_rows.is_some();
+    let applies = |metric: &str| match metric {
+        "accuracy" => classifies && has_labels,
+        "perplexity" => foretells && has_text,
+        _ => header.spec.is_some(),
+    };
     let metrics = match &asked.metrics {
         Some(metrics) => metrics.iter().filter(|m| applies(m)).cloned().collect(),
         None => METRICS.iter().filter(|m| applies(m)).map(|m| (*m).to_owned()).collect(),

@@ -7,7 +7,7 @@ use crate::engine::method::params::unknown;
 use crate::engine::problem::{Code, Problem, escape_pointer};
 
 /// Metrics that a recipe may ask for.
-pub const METRICS: &[&str] = &["accuracy", "fidelity", "latency"];
+pub const METRICS: &[&str] = &["accuracy", "fidelity", "latency", "perplexity"];
 /// Stages that a recipe may have.
 const MOST_STAGES: usize = 32;
 /// Globs that a stage may have.

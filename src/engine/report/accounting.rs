@@ -96,8 +96,9 @@ mod tests {
                 r#in: 2,
                 bias: true,
                 is_centered: false,
+                transposed: false,
             },
-            layout: Layout::Dense { out: 2, r#in: 2, dtype: Dtype::F16 },
+            layout: Layout::dense((2, 2), Dtype::F16),
         };
         ModelHeader {
             support: Support::Full,

@@ -270,6 +270,7 @@ fn fidelity(same: u64, factor: f64) -> Fidelity {
         top1_agreement: wilson(same, 2_000),
         cosine: 0.998_31,
         similarity_spearman: None,
+        perplexity_ratio: None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::origin::Origin;
 use super::{reasons, sides};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
-use crate::engine::evaluate::Scores;
+use crate::engine::evaluate::Answers as ModelAnswers;
 use crate::engine::export::verify::Reopened;
 use crate::engine::job::OutputFile;
 use crate::engine::model::SiteSpec;
@@ -84,8 +84,8 @@ fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<
 
 /// Answers after every stage, and of the result.
 struct Answers {
-    stages: Vec<Option<Scores>>,
-    result: Option<Scores>,
+    stages: Vec<Option<ModelAnswers>>,
+    result: Option<ModelAnswers>,
 }
 
 fn answers(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Answers> {
@@ -100,8 +100,12 @@ fn answers(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<
     Ok(Answers { stages, result })
 }
 
-fn stages(done: &Compressed<'_>, bench: Option<&Bench<'_>>, scores: &[Option<Scores>]) -> Result<Vec<StageReport>> {
-    let stage = |((planned, after), scores): ((&PlannedStage, &AfterStage), &Option<Scores>)| {
+fn stages(
+    done: &Compressed<'_>,
+    bench: Option<&Bench<'_>>,
+    scores: &[Option<ModelAnswers>],
+) -> Result<Vec<StageReport>> {
+    let stage = |((planned, after), scores): ((&PlannedStage, &AfterStage), &Option<ModelAnswers>)| {
         let measured = bench.zip(scores.as_ref());
         Ok(StageReport {
             method: planned.method.clone(),

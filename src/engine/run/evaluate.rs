@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::{files, loaders, reasons, sides};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::evaluate::Scores;
+use crate::engine::evaluate::Answers;
 use crate::engine::evaluate::rows;
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::model::SiteHeader;
@@ -27,7 +27,7 @@ pub struct Evaluated {
     /// What was found.
     pub report: Report,
     /// Its answers, in the rows' order; none where nothing was asked for.
-    pub scores: Option<Scores>,
+    pub answers: Option<Answers>,
     /// Time that reading rows, tokenizing and running took, without loading the model.
     pub evaluate_time: Duration,
 }
@@ -83,11 +83,14 @@ pub fn evaluate_files(
     let rows = rows::choose(spec, &measured.checkpoint, datasets, (planned.max_seq_length, 0), ctx)?;
     let mut bench = Bench::new(spec, &planned, rows);
     let wanted = bench.wants_scores();
-    let scores = wanted.then(|| bench.score(&measured.model, ctx)).transpose()?;
-    let evaluate_time = ctx.stopwatch.elapsed().saturating_sub(started);
+    let prepared = ctx.stopwatch.elapsed().saturating_sub(started);
+    // First, for what the measured model answers is laid beside it
     if let Some(original) = original.as_ref().filter(|_| wanted) {
         bench.original(&original.model, ctx)?;
     }
+    let started = ctx.stopwatch.elapsed();
+    let answers = wanted.then(|| bench.score(&measured.model, ctx)).transpose()?;
+    let evaluate_time = prepared + ctx.stopwatch.elapsed().saturating_sub(started);
     let latency = bench.latency(original.as_ref().map(|o| &o.model), &measured.model, ctx)?;
     let origin = Origin { source, reference, recipe: None, datasets, available: &available };
     let header = &measured.inspected.header;
@@ -96,24 +99,24 @@ pub fn evaluate_files(
         model: sides::summary(&source.name, header),
         recipe: None,
         plan: None,
-        result: outcome(source, &measured, original.as_ref(), (&bench, scores.as_ref()))?,
+        result: outcome(source, &measured, original.as_ref(), (&bench, answers.as_ref()))?,
         measurements: Measurements { latency, compression: None, predicted: None },
         provenance: origin.provenance(Some(&bench), ctx)?,
         unmeasured: BTreeMap::new(),
     };
     reasons::give(&mut report, Some(&bench), header);
-    Ok(Evaluated { report, scores, evaluate_time })
+    Ok(Evaluated { report, answers, evaluate_time })
 }
 
 fn outcome(
     source: &Source,
     measured: &Opened,
     original: Option<&Opened>,
-    (bench, scores): (&Bench<'_>, Option<&Scores>),
+    (bench, answers): (&Bench<'_>, Option<&Answers>),
 ) -> Result<Outcome> {
     let scoring = Some(bench).filter(|bench| bench.wants_scores());
     let before = original.map(|opened| sides::before(&opened.inspected.header, scoring)).transpose()?;
-    let after = sides::after(before.as_ref(), &measured.inspected.header, scoring.zip(scores))?;
+    let after = sides::after(before.as_ref(), &measured.inspected.header, scoring.zip(answers))?;
     let account = original.map(|opened| accounting::account(&opened.inspected.header));
     let accounts = accounting::account(&measured.inspected.header);
     let floor = bench.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);

@@ -3,33 +3,39 @@
 use crate::engine::model::build::Model;
 use crate::engine::model::inspect::Inspected;
 use crate::engine::model::spec::SiteRole;
-use crate::engine::model::{Layout, ModelHeader};
+use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
+
+/// Families whose plain weights candle-transformers was seen to load.
+const CANDLE: &[&str] = &["bert"];
+
+/// A site and the form that it is stored in.
+type Stored<'a> = (&'a SiteSpec, Layout);
 
 /// Runtimes that load the weights of a model, with their versions.
 pub(super) fn of(inspected: &Inspected, model: &Model) -> Vec<String> {
-    let sites: Vec<(SiteRole, Layout)> =
-        model.sites.iter().zip(&model.maps).map(|(site, linear)| (site.role, linear.map.layout())).collect();
-    of_layouts(&sites, inspected.header.spec.is_some())
+    let layouts = model.maps.iter().map(|linear| linear.map.layout());
+    of_layouts(&model.sites.iter().zip(layouts).collect::<Vec<_>>(), inspected.header.spec.as_ref())
 }
 
 /// Runtimes that will load what a plan leaves behind.
 pub(crate) fn predicted(plan: &Plan, header: &ModelHeader) -> Vec<String> {
     let Some(layouts) = plan::layouts(plan, header) else { return Vec::new() };
-    let roles = header.sites.iter().map(|site| site.spec.role);
-    of_layouts(&roles.zip(layouts).collect::<Vec<_>>(), header.spec.is_some())
+    let sites = header.sites.iter().map(|site| &site.spec);
+    of_layouts(&sites.zip(layouts).collect::<Vec<_>>(), header.spec.as_ref())
 }
 
-fn of_layouts(sites: &[(SiteRole, Layout)], is_known: bool) -> Vec<String> {
+fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
     let mut loaders = vec!["pare".to_owned()];
-    let any = |test: fn(&(SiteRole, Layout)) -> bool| sites.iter().any(test);
+    let any = |test: fn(&Stored<'_>) -> bool| sites.iter().any(test);
     // No stock class has factors; a module of two linears loads their documented names
-    let stock = !any(|(_, layout)| matches!(layout, Layout::Product { .. })) && !any(is_short);
-    if !stock || !is_known {
-        return loaders;
-    }
+    let stock = !any(|(_, layout)| matches!(layout, Layout::Product { .. })) && !any(is_short) && !any(is_turned);
+    let Some(spec) = spec.filter(|_| stock) else { return loaders };
     if !any(|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
-        loaders.extend(["transformers".to_owned(), "candle-transformers".to_owned()]);
+        loaders.push("transformers".to_owned());
+        if CANDLE.contains(&spec.family.as_str()) {
+            loaders.push("candle-transformers".to_owned());
+        }
         return loaders;
     }
     // transformers 5 asks a packed embedding for a weight that it does not have
@@ -41,16 +47,21 @@ fn of_layouts(sites: &[(SiteRole, Layout)], is_known: bool) -> Vec<String> {
 }
 
 /// A last group that is shorter than the others, which no stock reader expects.
-fn is_short((_, layout): &(SiteRole, Layout)) -> bool {
+fn is_short((_, layout): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { r#in, group_size: Some(size), .. } if r#in % size != 0)
 }
 
-fn is_packed_table((role, layout): &(SiteRole, Layout)) -> bool {
-    let packed = matches!(layout, Layout::Grouped { bits, group_size, symmetric, .. }
-        if *bits != 8 || group_size.is_some() || !symmetric);
-    *role == SiteRole::Embedding && packed
+/// Codes of a map whose plain numbers lie as `[in, out]`: stock readers know codes of linears alone.
+fn is_turned((site, layout): &Stored<'_>) -> bool {
+    site.transposed && !matches!(layout, Layout::Dense { .. })
 }
 
-fn has_zeros((_, layout): &(SiteRole, Layout)) -> bool {
+fn is_packed_table((site, layout): &Stored<'_>) -> bool {
+    let packed = matches!(layout, Layout::Grouped { bits, group_size, symmetric, .. }
+        if *bits != 8 || group_size.is_some() || !symmetric);
+    site.role == SiteRole::Embedding && packed
+}
+
+fn has_zeros((_, layout): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { symmetric: false, .. })
 }

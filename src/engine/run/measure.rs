@@ -1,13 +1,15 @@
 //! Measures models on the same rows in the same process.
 
 use crate::engine::context::RunContext;
-use crate::engine::data::{Encoded, Vocabulary, vocabulary_text};
-use crate::engine::error::Result;
-use crate::engine::evaluate::fidelity::{self, Fidelity};
+use crate::engine::data::{Vocabulary, vocabulary_text};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn};
+use crate::engine::evaluate::language::{self, States};
+use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
 use crate::engine::evaluate::quality::{self, Quality, QualityChange};
-use crate::engine::evaluate::rows::Rows;
+use crate::engine::evaluate::rows::{Questions, Rows};
 use crate::engine::evaluate::score::score;
-use crate::engine::evaluate::{Scores, latency};
+use crate::engine::evaluate::{Answers, Scores, latency, statistics};
 use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::Packed;
@@ -23,13 +25,20 @@ pub(super) struct Bench<'a> {
     pub(super) spec: &'a ModelSpec,
     pub(super) evaluate: &'a PlannedEvaluate,
     pub(super) rows: Rows,
-    original: Option<Scores>,
+    original: Option<Original>,
+}
+
+/// What is kept of the original.
+struct Original {
+    /// The model again, where results are laid beside its answers token by token.
+    model: Option<(Model, States)>,
+    answers: Answers,
     floor: Option<f64>,
 }
 
 impl<'a> Bench<'a> {
     pub(super) fn new(spec: &'a ModelSpec, evaluate: &'a PlannedEvaluate, rows: Rows) -> Self {
-        Self { spec, evaluate, rows, original: None, floor: None }
+        Self { spec, evaluate, rows, original: None }
     }
 
     fn wants(&self, metric: &str) -> bool {
@@ -38,60 +47,117 @@ impl<'a> Bench<'a> {
 
     /// Whether answers are needed at all.
     pub(super) fn wants_scores(&self) -> bool {
-        self.wants("fidelity") || self.wants("accuracy")
+        self.evaluate.metrics.iter().any(|m| m != "latency")
     }
 
     /// Scores the original, and a few rows of it again.
     pub(super) fn original(&mut self, model: &Model, ctx: &RunContext<'_>) -> Result<()> {
-        let scores = score(model, &self.rows.encoded, ctx)?;
-        let few = self.rows.encoded.ids.len().min(FLOOR_ROWS);
-        let head = |rows: &[Vec<u32>]| rows.iter().take(few).cloned().collect::<Vec<_>>();
-        let encoded = Encoded { ids: head(&self.rows.encoded.ids), type_ids: head(&self.rows.encoded.type_ids) };
-        let again = score(model, &encoded, ctx)?;
-        let first =
-            Scores { width: scores.width, values: scores.values.iter().take(few * scores.width).copied().collect() };
-        self.floor = self.compare(&first, &again)?.kl.map(|kl| kl.mean);
-        self.original = Some(scores);
+        let original = match &self.rows.questions {
+            Questions::Rows(encoded) => {
+                let scores = score(model, encoded, ctx)?;
+                let few: Vec<usize> = (0..encoded.ids.len().min(FLOOR_ROWS)).collect();
+                let again = score(model, &encoded.select(&few), ctx)?;
+                let values = scores.values.iter().take(again.values.len()).copied().collect();
+                let first = Scores { width: scores.width, values };
+                let floor = self.compare(&first, &again)?.kl.map(|kl| kl.mean);
+                Original { model: None, answers: Answers::Scores(scores), floor }
+            }
+            Questions::Tokens(cloze) => {
+                let states = language::states(model, cloze, ctx)?;
+                let foretold = language::foretell(model, cloze, None, ctx)?;
+                let again = language::foretell(model, &cloze.first(FLOOR_ROWS), Some((model, &states)), ctx)?;
+                let floor = again.beside.and_then(|beside| {
+                    statistics::mean(&beside.kl.iter().map(|kl| f64::from(*kl)).collect::<Vec<_>>())
+                });
+                Original { model: Some((model.clone(), states)), answers: Answers::Foretold(foretold), floor }
+            }
+        };
+        self.original = Some(original);
         Ok(())
     }
 
     fn compare(&self, original: &Scores, result: &Scores) -> Result<Fidelity> {
         match self.spec.head {
-            Head::Classification { .. } => fidelity::classification(original, result, None, self.rows.measured_on),
-            Head::Embedding { .. } => fidelity::embedding(original, result, self.rows.measured_on),
+            Head::Embedding { .. } | Head::Regression => fidelity::embedding(original, result, self.rows.measured_on),
+            _ => fidelity::classification(original, result, None, self.rows.measured_on),
         }
     }
 
-    /// Answers of a model.
-    pub(super) fn score(&self, model: &Model, ctx: &RunContext<'_>) -> Result<Scores> {
-        score(model, &self.rows.encoded, ctx)
+    /// Answers of a model; beside the original's where that was scored before.
+    pub(super) fn score(&self, model: &Model, ctx: &RunContext<'_>) -> Result<Answers> {
+        match &self.rows.questions {
+            Questions::Rows(encoded) => Ok(Answers::Scores(score(model, encoded, ctx)?)),
+            Questions::Tokens(cloze) => {
+                let original = self.original.as_ref().and_then(|original| original.model.as_ref());
+                let original = original.map(|(model, states)| (model, states));
+                Ok(Answers::Foretold(language::foretell(model, cloze, original, ctx)?))
+            }
+        }
     }
 
     /// How near answers are to the original's.
-    pub(super) fn fidelity(&self, scores: &Scores) -> Result<Option<Fidelity>> {
+    pub(super) fn fidelity(&self, answers: &Answers) -> Result<Option<Fidelity>> {
         let Some(original) = self.original.as_ref().filter(|_| self.wants("fidelity")) else { return Ok(None) };
-        let mut fidelity = self.compare(original, scores)?;
-        if let Some(kl) = fidelity.kl.as_mut() {
-            kl.floor = self.floor;
+        match (&original.answers, answers) {
+            (Answers::Scores(before), Answers::Scores(after)) => {
+                let mut fidelity = self.compare(before, after)?;
+                if let Some(kl) = fidelity.kl.as_mut() {
+                    kl.floor = original.floor;
+                }
+                Ok(Some(fidelity))
+            }
+            (Answers::Foretold(before), Answers::Foretold(after)) => {
+                let Some(beside) = &after.beside else { return Ok(None) };
+                let ratio = perplexity::ratio(before, after, &self.offsets())?;
+                fidelity::language(beside, (original.floor, ratio), self.rows.measured_on).map(Some)
+            }
+            _ => Err(EngineError::Internal("original and result answered other questions".into())),
         }
-        Ok(Some(fidelity))
+    }
+
+    /// Where each row's tokens begin among those that are asked for.
+    fn offsets(&self) -> Vec<usize> {
+        match &self.rows.questions {
+            Questions::Tokens(cloze) => cloze.offsets(),
+            Questions::Rows(_) => Vec::new(),
+        }
     }
 
     /// Task quality of answers.
-    pub(super) fn quality(&self, scores: &Scores) -> Result<Option<Quality>> {
-        let Some((labels, count)) = self.labels() else { return Ok(None) };
-        quality::classification(scores, labels, count).map(Some)
+    pub(super) fn quality(&self, answers: &Answers) -> Result<Option<Quality>> {
+        match (answers, self.labels()) {
+            (Answers::Scores(scores), Some((labels, count))) => {
+                quality::classification(scores, labels, count).map(Some)
+            }
+            (Answers::Foretold(foretold), _) if self.tells_perplexity() => {
+                perplexity::quality(foretold, &self.offsets()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Task quality of the original.
     pub(super) fn original_quality(&self) -> Result<Option<Quality>> {
-        self.original.as_ref().map_or(Ok(None), |scores| self.quality(scores))
+        self.original.as_ref().map_or(Ok(None), |original| self.quality(&original.answers))
     }
 
     /// Paired change of task quality.
-    pub(super) fn change(&self, scores: &Scores) -> Result<Option<QualityChange>> {
-        let (Some((labels, count)), Some(original)) = (self.labels(), &self.original) else { return Ok(None) };
-        quality::change(original, scores, labels, count).map(Some)
+    pub(super) fn change(&self, answers: &Answers) -> Result<Option<QualityChange>> {
+        let Some(original) = &self.original else { return Ok(None) };
+        match (&original.answers, answers, self.labels()) {
+            (Answers::Scores(before), Answers::Scores(after), Some((labels, count))) => {
+                quality::change(before, after, labels, count).map(Some)
+            }
+            (Answers::Foretold(before), Answers::Foretold(after), _) if self.tells_perplexity() => {
+                perplexity::change(before, after, &self.offsets()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Perplexity is said of text alone, not of random tokens.
+    fn tells_perplexity(&self) -> bool {
+        self.wants(PERPLEXITY) && self.rows.measured_on != MeasuredOn::Vocabulary
     }
 
     fn labels(&self) -> Option<(&[usize], usize)> {
@@ -103,9 +169,23 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// How task quality was measured, if it was.
+    pub(super) fn protocol(&self) -> Option<String> {
+        match (&self.rows.questions, self.spec.head == Head::CausalLanguage) {
+            (Questions::Rows(_), _) => self.rows.labels.is_some().then(|| PROTOCOL.to_owned()),
+            (Questions::Tokens(_), _) if !self.tells_perplexity() => None,
+            (Questions::Tokens(_), true) => Some(NEXT.to_owned()),
+            (Questions::Tokens(_), false) => Some(HIDDEN.to_owned()),
+        }
+    }
+
     /// Why task quality was not measured.
     pub(super) fn why_no_quality(&self) -> &'static str {
         match (&self.spec.head, &self.rows.labels) {
+            (Head::CausalLanguage | Head::MaskedLanguage, _) if self.rows.measured_on == MeasuredOn::Vocabulary => {
+                "no text was given: random tokens say nothing of perplexity"
+            }
+            (Head::CausalLanguage | Head::MaskedLanguage, _) => "the recipe's metrics do not ask for perplexity",
             (Head::Embedding { .. }, _) => "an embedding model answers with vectors, which labels say nothing about",
             (_, None) => "no labelled evaluation data was given",
             _ => "the recipe's metrics do not ask for accuracy",
@@ -139,5 +219,14 @@ impl<'a> Bench<'a> {
 }
 
 /// What counts as an answer.
-pub(super) const PROTOCOL: &str = "the label with the largest logit, of every row of the evaluation set, cut to max_seq_length \
+const PROTOCOL: &str = "the label with the largest logit, of every row of the evaluation set, cut to max_seq_length \
     tokens with the special ones";
+
+/// How perplexity of a decoder is measured.
+const NEXT: &str = "perplexity: each text after its beginning-of-text token once, as one string of tokens, in windows of max_seq_length \
+    that do not overlap; every token of a window but its first is predicted from those before it in the window, the last \
+    shorter window too; exp of the mean negative log-likelihood";
+
+/// How perplexity of a masked model is measured.
+const HIDDEN: &str = "perplexity of hidden tokens: 15% of a row's tokens (at least one) hidden behind the mask token, drawn by the seed, \
+    predicted from the rest of the row, cut to max_seq_length; exp of the mean negative log-likelihood";

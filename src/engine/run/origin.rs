@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::files;
-use super::measure::{Bench, PROTOCOL};
+use super::measure::Bench;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::hash::sha256;
@@ -66,6 +66,6 @@ impl Origin<'_> {
 
 /// How task quality was measured.
 fn protocol(bench: Option<&Bench<'_>>) -> Option<Protocol> {
-    let bench = bench.filter(|b| b.rows.labels.is_some())?;
-    Some(Protocol { description: PROTOCOL.to_owned(), max_seq_length: bench.evaluate.max_seq_length })
+    let bench = bench?;
+    Some(Protocol { description: bench.protocol()?, max_seq_length: bench.evaluate.max_seq_length })
 }

@@ -2,7 +2,7 @@
 
 use super::measure::Bench;
 use crate::engine::error::Result;
-use crate::engine::evaluate::Scores;
+use crate::engine::evaluate::Answers;
 use crate::engine::model::spec::{Category, Head, SiteSpec};
 use crate::engine::model::{Layout, ModelHeader};
 use crate::engine::report::{After, Before, ModelSummary, SiteReport};
@@ -10,9 +10,14 @@ use crate::engine::report::{After, Before, ModelSummary, SiteReport};
 /// The model that was worked on.
 pub(super) fn summary(name: &str, header: &ModelHeader) -> ModelSummary {
     let task = header.spec.as_ref().map(|spec| match spec.head {
-        Head::Classification { .. } => "classification".to_owned(),
-        Head::Embedding { .. } => "embedding".to_owned(),
+        Head::Classification { .. } => "classification",
+        Head::Regression => "regression",
+        Head::TokenClassification { .. } => "token_classification",
+        Head::MaskedLanguage => "masked_language",
+        Head::CausalLanguage => "causal_language",
+        Head::Embedding { .. } => "embedding",
     });
+    let task = task.map(ToOwned::to_owned);
     ModelSummary {
         name: name.to_owned(),
         family: header.family.clone(),
@@ -39,7 +44,7 @@ pub(super) fn before(header: &ModelHeader, scoring: Option<&Bench<'_>>) -> Resul
 pub(super) fn after(
     before: Option<&Before>,
     header: &ModelHeader,
-    answers: Option<(&Bench<'_>, &Scores)>,
+    answers: Option<(&Bench<'_>, &Answers)>,
 ) -> Result<After> {
     let mut after = After::new(before, header.size_bytes, header.total_bytes(), header.parameters);
     if let Some((bench, scores)) = answers {

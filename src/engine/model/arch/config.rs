@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::engine::model::spec::Activation;
 use crate::engine::problem::{Code, Problem, escape_pointer};
 
 /// A reader over one JSON object.
@@ -74,6 +75,43 @@ impl<'a> ConfigReader<'a> {
             self.refuse(key, format!("'{key}' is {}: a text is needed", brief(value)));
             default
         })
+    }
+
+    /// A nonlinearity, with a default.
+    pub fn activation(&mut self, key: &str, default: &'a str) -> Activation {
+        match self.text_or(key, default) {
+            "gelu" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            "silu" | "swish" => Activation::Silu,
+            "tanh" => Activation::Tanh,
+            other => {
+                self.refuse(key, format!("'{other}' is not known: gelu, gelu_new, relu, silu, tanh"));
+                Activation::Gelu
+            }
+        }
+    }
+
+    /// The id of a token below `vocab`, where the config names one.
+    pub fn token(&mut self, key: &str, vocab: usize) -> Option<u32> {
+        // Some name several, of which the first is meant
+        let value = self.get(key).map(|v| v.get(0).unwrap_or(v)).filter(|v| !v.is_null())?;
+        if value.as_i64() == Some(-1) {
+            return None; // as some configs write "none"
+        }
+        match value.as_u64().filter(|id| *id < vocab as u64) {
+            Some(id) => Some(id as u32),
+            None => {
+                self.refuse(key, format!("'{key}' is {}: an id below vocab_size is needed", brief(value)));
+                None
+            }
+        }
+    }
+
+    /// The id of a token, where the config names one below `vocab`. Cut-down models keep ids of the whole one's.
+    pub fn token_if_known(&self, key: &str, vocab: usize) -> Option<u32> {
+        let value = self.get(key).map(|v| v.get(0).unwrap_or(v))?;
+        value.as_u64().filter(|id| *id < vocab as u64).map(|id| id as u32)
     }
 
     /// Names by index from `id2label`, or `LABEL_0 …` for as many as `num_labels` says (2 if it says nothing).

@@ -3,12 +3,25 @@
 //! A new family is one file here and one line in [`ARCHITECTURES`].
 
 pub mod bert;
+mod builder;
 pub mod config;
+mod decoder;
+pub mod distilbert;
+mod encoder;
+pub mod gpt2;
+mod head;
+pub mod llama;
+pub mod mistral;
+pub mod qwen2;
+pub mod qwen3;
+mod rope;
+mod wiring;
 
 use serde_json::Value;
 
 use super::spec::{ModelSpec, SiteSpec};
 use crate::engine::problem::Problem;
+pub use wiring::{AttentionWiring, BlockWiring, Projections, Transform, Wiring};
 
 /// A family of models.
 pub trait Architecture: Sync {
@@ -23,7 +36,7 @@ pub trait Architecture: Sync {
     fn parse(&self, files: &ConfigFiles<'_>) -> Result<ModelSpec, Vec<Problem>>;
 
     /// The sites and norms of such a model, and how they are wired. `has` tells whether a tensor of that module exists.
-    fn describe(&self, spec: &ModelSpec, has: &dyn Fn(&str) -> bool) -> Description;
+    fn describe(&self, spec: &ModelSpec, files: &ConfigFiles<'_>, has: &dyn Fn(&str) -> bool) -> Description;
 }
 
 /// The JSON files that say what a model computes.
@@ -37,7 +50,15 @@ pub struct ConfigFiles<'a> {
 }
 
 /// Every family that we know how to run.
-pub static ARCHITECTURES: &[&dyn Architecture] = &[&bert::Bert];
+pub static ARCHITECTURES: &[&dyn Architecture] = &[
+    &bert::Bert,
+    &distilbert::DistilBert,
+    &llama::Llama,
+    &mistral::Mistral,
+    &qwen2::Qwen2,
+    &qwen3::Qwen3,
+    &gpt2::Gpt2,
+];
 
 /// The family with that `model_type`.
 pub fn find(model_type: &str) -> Option<&'static dyn Architecture> {
@@ -55,53 +76,13 @@ pub struct Description {
     pub wiring: Wiring,
 }
 
-/// A normalization: two vectors.
+/// A normalization: a vector or two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NormSpec {
     /// The tensor of scales.
     pub weight: String,
     /// The tensor of shifts.
-    pub bias: String,
+    pub bias: Option<String>,
     /// Their length.
     pub width: usize,
-}
-
-/// Who feeds whom: indices into a model's sites and norms.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wiring {
-    /// Site of the token table.
-    pub token: usize,
-    /// Site of the position table.
-    pub position: usize,
-    /// Site of the token type table.
-    pub token_type: Option<usize>,
-    /// Norm after the sum of the tables.
-    pub embedding_norm: usize,
-    /// Blocks in order.
-    pub blocks: Vec<BlockWiring>,
-    /// Site of the pooler: `tanh(W x_[CLS] + b)`.
-    pub pooler: Option<usize>,
-    /// Site of the head.
-    pub head: Option<usize>,
-}
-
-/// One post-norm block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlockWiring {
-    /// Site.
-    pub query: usize,
-    /// Site.
-    pub key: usize,
-    /// Site.
-    pub value: usize,
-    /// Site.
-    pub output: usize,
-    /// Norm after attention and residual.
-    pub attention_norm: usize,
-    /// Site.
-    pub up: usize,
-    /// Site.
-    pub down: usize,
-    /// Norm after mlp and residual.
-    pub mlp_norm: usize,
 }

@@ -1,0 +1,210 @@
+//! Language models: how well tokens are foretold, and how near two models' distributions are, token by token.
+//!
+//! Logits over a vocabulary are thousands of numbers a token, so they are never kept: of the original its last states are,
+//! and both models' logits of a few tokens at a time are worked out from states, looked at, and forgotten.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::cloze::Cloze;
+use super::score::{BATCH_ROWS, BATCH_TOKENS};
+use crate::engine::context::RunContext;
+use crate::engine::data::batches;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::model::build::Model;
+use crate::engine::model::forward::Packed;
+
+/// Logits that are in memory at a time, of one model and one thread: 16 MB.
+const LOGITS: usize = 4 << 20;
+
+/// The original's last states at every place that is asked, `[asked, hidden]`, rows in order.
+#[derive(Debug, Clone)]
+pub struct States {
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// What one model says of every token that is asked for, rows in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Foretold {
+    /// `-ln p(token)`, nats.
+    pub nll: Vec<f32>,
+    /// What it says beside the original, where that is known.
+    pub beside: Option<Beside>,
+}
+
+/// One model beside the original, token by token.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beside {
+    /// `KL(p_original ‖ p_result)`, nats.
+    pub kl: Vec<f32>,
+    /// Whether both have the same likeliest token.
+    pub same: Vec<bool>,
+    /// Cosine of the logits.
+    pub cosine: Vec<f32>,
+}
+
+/// The last states of a model at every place that is asked.
+///
+/// # Cost
+///
+/// One forward pass without the head; `4 · asked · hidden` bytes are kept.
+///
+/// # Errors
+///
+/// As the forward pass.
+pub fn states(model: &Model, cloze: &Cloze, ctx: &RunContext<'_>) -> Result<States> {
+    let parts = walk(model, cloze, ctx, |_, states| Ok(states.flatten_all()?.to_vec1::<f32>()?))?;
+    let asked = cloze.len();
+    let values: Vec<f32> = parts.into_iter().flatten().collect();
+    Ok(States { width: values.len().checked_div(asked).unwrap_or(0), values })
+}
+
+/// What a model says of every token, and beside the original where its states are given.
+///
+/// # Cost
+///
+/// One forward pass, and the head of both models.
+///
+/// # Errors
+///
+/// As the forward pass; states of other rows.
+pub fn foretell(
+    model: &Model,
+    cloze: &Cloze,
+    original: Option<(&Model, &States)>,
+    ctx: &RunContext<'_>,
+) -> Result<Foretold> {
+    let original = original.map(|(model, states)| Ok::<_, EngineError>((model.realized()?, states))).transpose()?;
+    let offsets = cloze.offsets();
+    let parts = walk(model, cloze, ctx, |row, states| {
+        let first = offsets.get(row).copied().unwrap_or(0);
+        let targets: Vec<u32> = cloze.asked.get(row).into_iter().flatten().map(|(_, token)| *token).collect();
+        let original =
+            original.as_ref().map(|(model, all)| Ok::<_, EngineError>((model, all.rows(first, targets.len())?)));
+        compare(model, &states, &targets, original.transpose()?)
+    })?;
+    let mut all = Foretold { nll: Vec::with_capacity(cloze.len()), beside: original.is_some().then(Beside::default) };
+    for part in parts {
+        all.nll.extend(part.nll);
+        if let (Some(all), Some(part)) = (all.beside.as_mut(), part.beside) {
+            all.kl.extend(part.kl);
+            all.same.extend(part.same);
+            all.cosine.extend(part.cosine);
+        }
+    }
+    Ok(all)
+}
+
+impl States {
+    fn rows(&self, first: usize, count: usize) -> Result<Tensor> {
+        let missing = || EngineError::Internal("the original's states are of other rows".into());
+        let cells = self.values.get(first * self.width..(first + count) * self.width).ok_or_else(missing)?;
+        Ok(Tensor::from_slice(cells, (count, self.width), &Device::Cpu)?)
+    }
+}
+
+/// Runs a model over all rows in batches of like length, and hands each row's states at the places that are asked on.
+/// Rows at which nothing is asked give nothing.
+fn walk<T: Send>(
+    model: &Model,
+    cloze: &Cloze,
+    ctx: &RunContext<'_>,
+    see: impl Fn(usize, Tensor) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let model = model.realized()?;
+    let rows = &cloze.rows;
+    let total = rows.ids.len();
+    let done = AtomicUsize::new(0);
+    let plan = batches(&rows.lengths(), BATCH_ROWS, BATCH_TOKENS);
+    let run = |places: &Vec<usize>| -> Result<Vec<(usize, T)>> {
+        let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
+        let batch = Packed::new(places.iter().filter_map(row));
+        let states = model.states(&batch)?;
+        let mut seen = Vec::with_capacity(places.len());
+        for (place, start) in places.iter().zip(&batch.offsets) {
+            let asked = cloze.asked.get(*place).map(Vec::as_slice).unwrap_or_default();
+            if asked.is_empty() {
+                continue;
+            }
+            let at: Vec<u32> = asked.iter().map(|(at, _)| *start as u32 + at).collect();
+            let at = Tensor::from_slice(&at, at.len(), &Device::Cpu)?;
+            seen.push((*place, see(*place, states.index_select(&at, 0)?)?));
+        }
+        let done = done.fetch_add(places.len(), Ordering::Relaxed) + places.len();
+        ctx.progress(done, total, "rows")?;
+        Ok(seen)
+    };
+    let mut seen: Vec<(usize, T)> =
+        plan.par_iter().rev().with_max_len(1).map(run).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    seen.sort_by_key(|(place, _)| *place);
+    Ok(seen.into_iter().map(|(_, part)| part).collect())
+}
+
+/// Looks at the tokens of one row, a few at a time.
+fn compare(model: &Model, states: &Tensor, targets: &[u32], original: Option<(&Model, Tensor)>) -> Result<Foretold> {
+    let vocab = model.spec.as_ref().map_or(1, |spec| spec.vocab).max(1);
+    let few = (LOGITS / vocab).max(1);
+    let mut all = Foretold { nll: Vec::new(), beside: original.is_some().then(Beside::default) };
+    for (i, targets) in targets.chunks(few).enumerate() {
+        let logits = model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?;
+        let theirs = original.as_ref().map(|(model, states)| {
+            Ok::<_, EngineError>(model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?)
+        });
+        for (line, target) in logits.iter().zip(targets) {
+            let right = line.get(*target as usize).copied().unwrap_or(f32::NEG_INFINITY);
+            all.nll.push((log_sum_exp(line) - f64::from(right)) as f32);
+        }
+        if let (Some(theirs), Some(beside)) = (theirs.transpose()?, all.beside.as_mut()) {
+            theirs.iter().zip(&logits).for_each(|(p, q)| beside.push(p, q));
+        }
+    }
+    Ok(all)
+}
+
+impl Beside {
+    /// `KL = Σ p (ln p - ln q)` of the softmax of two lines of logits, and what else the two say of each other. In f64.
+    fn push(&mut self, p: &[f32], q: &[f32]) {
+        let (p_sum, q_sum) = (log_sum_exp(p), log_sum_exp(q));
+        let (mut kl, mut pq, mut pp, mut qq) = (0f64, 0f64, 0f64, 0f64);
+        for (p, q) in p.iter().zip(q) {
+            let (p, q) = (f64::from(*p), f64::from(*q));
+            let log_p = p - p_sum;
+            kl += log_p.exp() * (log_p - (q - q_sum));
+            pq += p * q;
+            pp += p * p;
+            qq += q * q;
+        }
+        self.kl.push(kl.max(0.0) as f32);
+        self.same.push(super::largest(p) == super::largest(q));
+        let length = pp.sqrt() * qq.sqrt();
+        self.cosine.push(if length > 0.0 { (pq / length) as f32 } else { 1.0 });
+    }
+}
+
+/// `ln Σ exp(x)`, in f64 around the largest.
+fn log_sum_exp(line: &[f32]) -> f64 {
+    let top = f64::from(line.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    top + line.iter().map(|x| (f64::from(*x) - top).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_lines_beside_each_other() {
+        let mut beside = Beside::default();
+        beside.push(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]);
+        // A shift of all logits changes no probability
+        beside.push(&[1.0, 2.0, 3.0], &[2.0, 3.0, 4.0]);
+        beside.push(&[0.0, 0.0], &[0.0, 3f32.ln()]);
+        assert!(beside.kl[0] == 0.0 && beside.kl[1] < 1e-6);
+        // ½ ln(½/¼) + ½ ln(½/¾)
+        assert!((f64::from(beside.kl[2]) - 0.5 * (4f64 / 3.0).ln()).abs() < 1e-6);
+        assert_eq!(beside.same, [true, true, false]);
+        assert!((beside.cosine[0] - 1.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the config's `architectures` says a model answers.
+
+use serde_json::Value;
+
+use super::ConfigFiles;
+use super::config::ConfigReader;
+use crate::engine::model::spec::{Head, Pooling};
+
+/// Endings of the classes' names that are known.
+const KNOWN: &[&str] = &[
+    "Model",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForMaskedLM",
+    "ForPreTraining",
+    "ForCausalLM",
+    "LMHeadModel",
+];
+
+/// The head of a model whose classes begin with `class` (`Bert`), for which `known` are the endings that make sense.
+pub(super) fn head(c: &mut ConfigReader<'_>, files: &ConfigFiles<'_>, class: &str, is_causal: bool) -> Head {
+    let named = c.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str).unwrap_or_default();
+    let ending = if named.is_empty() { "Model" } else { named.strip_prefix(class).unwrap_or(named) };
+    match ending {
+        // sentence-transformers keeps the class of the model that it began with
+        _ if files.pooling.is_some() && KNOWN.contains(&ending) => embedding(files),
+        "Model" => embedding(files),
+        "ForSequenceClassification" => sequence(c),
+        "ForTokenClassification" => Head::TokenClassification { labels: c.labels() },
+        "ForMaskedLM" | "ForPreTraining" if !is_causal => Head::MaskedLanguage,
+        "ForCausalLM" | "LMHeadModel" if is_causal => Head::CausalLanguage,
+        _ => {
+            let language = if is_causal { "ForCausalLM" } else { "ForMaskedLM" };
+            let endings = ["Model", "ForSequenceClassification", "ForTokenClassification", language];
+            let known = endings.map(|ending| format!("{class}{ending}")).join(", ");
+            c.refuse("architectures", format!("'{named}' is not supported: {known}"));
+            embedding(files)
+        }
+    }
+}
+
+fn sequence(c: &mut ConfigReader<'_>) -> Head {
+    match c.text_or("problem_type", "") {
+        "regression" => Head::Regression,
+        "multi_label_classification" => {
+            c.refuse(
+                "problem_type",
+                "several labels a text are not supported: single_label_classification, regression",
+            );
+            Head::Regression
+        }
+        _ => {
+            let labels = c.labels();
+            // As transformers has it: one output is a number, not a choice
+            if labels.len() == 1 { Head::Regression } else { Head::Classification { labels } }
+        }
+    }
+}
+
+fn embedding(files: &ConfigFiles<'_>) -> Head {
+    let flag = |name: &str| files.pooling.and_then(|p| p.get(name)).and_then(Value::as_bool) == Some(true);
+    let pooling = if flag("pooling_mode_cls_token") {
+        Pooling::Cls
+    } else if flag("pooling_mode_lasttoken") {
+        Pooling::Last
+    } else {
+        Pooling::Mean
+    };
+    Head::Embedding { pooling, normalize: files.normalize }
+}
