@@ -14,6 +14,7 @@ pub mod llama;
 pub mod mistral;
 pub mod qwen2;
 pub mod qwen3;
+pub mod roberta;
 mod rope;
 mod wiring;
 
@@ -52,6 +53,7 @@ pub struct ConfigFiles<'a> {
 /// Every family that we know how to run.
 pub static ARCHITECTURES: &[&dyn Architecture] = &[
     &bert::Bert,
+    &roberta::Roberta,
     &distilbert::DistilBert,
     &llama::Llama,
     &mistral::Mistral,
