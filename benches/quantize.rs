@@ -20,7 +20,7 @@ fn bench(c: &mut Criterion) {
         ("int4 g64 mse", 4, Some(64), Observer::Mse),
     ] {
         let round = Round { bits, group_size, symmetric: bits == 8, observer };
-        group.bench_function(name, |bencher| bencher.iter(|| round.quantize(&weights, (out, r#in), Dtype::F16)));
+        group.bench_function(name, |bencher| bencher.iter(|| round.quantize(&weights, (out, r#in), Dtype::F16, None)));
     }
     group.finish();
 }

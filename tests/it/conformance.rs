@@ -87,10 +87,26 @@ fn the_error_grows_as_the_budget_falls_and_bytes_are_foretold() {
     }
 }
 
+/// Settings that look at what sites are fed.
+fn calibrated() -> Vec<(&'static str, Value)> {
+    vec![("quantize", json!({ "bits": 4, "observer": "weighted_mse" }))]
+}
+
+#[test]
+fn without_data_statistics_come_from_made_up_rows_and_the_report_says_so() {
+    for (method, params) in calibrated() {
+        let recipe = recipe(&json!([{ "method": method, "params": params }]), &json!([]));
+        let (report, ..) = compress(&own("tickets"), &recipe);
+        assert_eq!(report["plan"]["calibration"]["is_made"], true, "{method}");
+        let said = report["result"]["fallbacks"].as_array().unwrap();
+        assert!(said.iter().any(|fallback| fallback["what"] == "calibrated on random tokens"), "{method}: {said:?}");
+    }
+}
+
 #[test]
 fn two_runs_give_the_same_bytes_and_the_same_result() {
-    for (method, settings) in budgets() {
-        let params = settings.last().unwrap();
+    let all = budgets().into_iter().filter_map(|(method, mut settings)| Some((method, settings.pop()?)));
+    for (method, params) in all.chain(calibrated()) {
         let recipe = recipe(&json!([{ "method": method, "params": params }]), &json!(["fidelity"]));
         let (a, b) = (compress(&own("tickets"), &recipe), compress(&own("tickets"), &recipe));
         assert!(a.1 == b.1, "{method}: weights differ between two runs");

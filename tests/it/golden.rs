@@ -4,8 +4,12 @@ use std::path::Path;
 
 use pare::engine::data::Encoded;
 use pare::engine::evaluate::score::score;
+use pare::engine::export::verify::input;
+use pare::engine::job::{Datasets, Source};
 use pare::engine::model::build::Model;
 use pare::engine::model::inspect::inspect;
+use pare::engine::recipe::Evaluate;
+use pare::engine::run::evaluate_files;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::support::engine::{model, own, shared, with_context};
@@ -132,6 +136,26 @@ fn a_language_model() {
         let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst < LOGITS, "{name}: off by {worst:e}");
     }
+}
+
+#[test]
+fn the_perplexity_of_a_language_model() {
+    let (Some(folder), Some(text)) = (shared("docs-llama"), shared("data/docs-text/test.txt")) else { return };
+    let told: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(shared("expected.json").unwrap()).unwrap()).unwrap();
+    let told = &told["docs-llama"]["test"];
+    let report = with_context(|ctx| {
+        let file = input(text.parent().unwrap(), "test.txt").unwrap();
+        let evaluation = Some(Source { name: "test".into(), files: vec![file] });
+        let datasets = Datasets { evaluation, ..Datasets::default() };
+        let settings = Evaluate { metrics: Some(vec!["perplexity".into()]), ..Evaluate::default() };
+        evaluate_files(&model(&folder), None, &settings, &datasets, ctx).unwrap().report
+    });
+    let found = report.result.after.quality.unwrap()["perplexity"];
+    assert_eq!(found.n, told["predicted_tokens"].as_u64().unwrap());
+    let want = told["perplexity"].as_f64().unwrap();
+    assert!((found.value / want - 1.0).abs() < 1e-4, "{} is not {want}", found.value); // both in f32
+    assert!(found.low < found.value && found.value < found.high);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod gram;
 pub mod linear;
 pub mod math;
 pub mod norm;

@@ -14,16 +14,22 @@ use crate::engine::model::Dtype;
 use crate::engine::model::grouped::Grouped;
 
 /// [`Round::quantize`] for `[out, in]` weights whose outputs a layer norm centers.
-pub(super) fn quantize(round: &Round, weights: &[f32], shape: (usize, usize), scale_dtype: Dtype) -> (Grouped, usize) {
-    let (mut kept, raised) = round.quantize(weights, shape, scale_dtype);
+pub(super) fn quantize(
+    round: &Round,
+    weights: &[f32],
+    shape: (usize, usize),
+    scale_dtype: Dtype,
+    importance: Option<&[f32]>,
+) -> (Grouped, usize) {
+    let (mut kept, raised) = round.quantize(weights, shape, scale_dtype, importance);
     let columns = shape.1.max(1);
     let size = kept.group_size.unwrap_or(columns).max(1);
     let plain = kept.decode();
     let shift = shift(weights, &plain, columns, size);
     let moved: Vec<f32> = weights.chunks(columns).flat_map(|row| row.iter().zip(&shift).map(|(w, a)| w + a)).collect();
-    let (other, _) = round.quantize(&moved, shape, scale_dtype);
-    let before = seen_errors(weights, &plain, columns, size);
-    let after = seen_errors(weights, &other.decode(), columns, size);
+    let (other, _) = round.quantize(&moved, shape, scale_dtype, importance);
+    let before = seen_errors(weights, &plain, importance, (columns, size));
+    let after = seen_errors(weights, &other.decode(), importance, (columns, size));
     for (group, (before, after)) in before.iter().zip(&after).enumerate() {
         if after < before {
             take_group(&mut kept, &other, group, size);
@@ -49,8 +55,13 @@ fn shift(weights: &[f32], rounded: &[f32], columns: usize, size: usize) -> Vec<f
     shift
 }
 
-/// `‖C(Ŵ − W)‖²` of each group of columns.
-fn seen_errors(weights: &[f32], rounded: &[f32], columns: usize, size: usize) -> Vec<f64> {
+/// `‖C(Ŵ − W)‖²` of each group of columns, each column weighted by its importance where there is one.
+fn seen_errors(
+    weights: &[f32],
+    rounded: &[f32],
+    importance: Option<&[f32]>,
+    (columns, size): (usize, usize),
+) -> Vec<f64> {
     let mut sums = vec![(0f64, 0f64); columns];
     for (row, rounded) in weights.chunks(columns).zip(rounded.chunks(columns)) {
         for ((sum, squares), (w, r)) in sums.iter_mut().zip(row.iter().zip(rounded)) {
@@ -60,7 +71,10 @@ fn seen_errors(weights: &[f32], rounded: &[f32], columns: usize, size: usize) ->
         }
     }
     let rows = (weights.len() / columns).max(1) as f64;
-    sums.chunks(size).map(|group| group.iter().map(|(sum, squares)| squares - sum * sum / rows).sum()).collect()
+    let weight = |column: usize| importance.and_then(|all| all.get(column)).map_or(1.0, |e| f64::from(*e));
+    let errors: Vec<f64> =
+        sums.iter().enumerate().map(|(j, (sum, squares))| weight(j) * (squares - sum * sum / rows)).collect();
+    errors.chunks(size).map(|group| group.iter().sum()).collect()
 }
 
 /// Takes one group of columns over from `other`.
@@ -94,11 +108,11 @@ mod tests {
     fn seen(round: &Round, weights: &[f32], centered: bool) -> Vec<f64> {
         let shape = (weights.len() / COLUMNS, COLUMNS);
         let rounded = if centered {
-            quantize(round, weights, shape, Dtype::F32).0
+            quantize(round, weights, shape, Dtype::F32, None).0
         } else {
-            round.quantize(weights, shape, Dtype::F32).0
+            round.quantize(weights, shape, Dtype::F32, None).0
         };
-        seen_errors(weights, &rounded.decode(), COLUMNS, rounded.group_size.unwrap_or(COLUMNS))
+        seen_errors(weights, &rounded.decode(), None, (COLUMNS, rounded.group_size.unwrap_or(COLUMNS)))
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
 use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction};
+use crate::engine::calibrate::Moments;
 use crate::engine::error::Result;
 use crate::engine::linalg::svd::svd;
 use crate::engine::model::linear::{Dense, Linear, LinearMap};
@@ -87,7 +88,7 @@ impl SiteAction for Plain {
         })
     }
 
-    fn apply(&self, site: &SiteSpec, linear: &Linear) -> Result<(Linear, Vec<Fallback>)> {
+    fn apply(&self, site: &SiteSpec, linear: &Linear, _: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
         let (out, r#in) = (site.out, site.r#in);
         let rank = self.rank(out, r#in);
         let dtype = match &linear.map {

@@ -12,6 +12,7 @@ pub mod range;
 
 use serde_json::{Map, Value, json};
 
+use super::calibrate::{Moments, Wanted};
 use super::error::Result;
 use super::model::build::Model;
 use super::model::linear::Linear;
@@ -84,6 +85,16 @@ pub enum Action {
     Model(Box<dyn ModelAction>),
 }
 
+impl Action {
+    /// What must be known of what sites are fed; `None`: nothing.
+    pub fn wants(&self) -> Option<Wanted> {
+        match self {
+            Self::Site(action) => action.wants(),
+            Self::Model(_) => None,
+        }
+    }
+}
+
 /// Changes one site's map.
 pub trait SiteAction: Send + Sync {
     /// The layout that it will leave behind; reads no weights.
@@ -93,8 +104,14 @@ pub trait SiteAction: Send + Sync {
     /// Why it can't work on such a site.
     fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String>;
 
-    /// The map in its new form, and what was not done as asked.
-    fn apply(&self, site: &SiteSpec, linear: &Linear) -> Result<(Linear, Vec<Fallback>)>;
+    /// What must be known of what sites are fed; `None`: nothing.
+    fn wants(&self) -> Option<Wanted> {
+        None
+    }
+
+    /// The map in its new form, and what was not done as asked. `seen` is what the site is fed, where that was wanted and
+    /// could be had: tables and families that can't be run are fed nothing.
+    fn apply(&self, site: &SiteSpec, linear: &Linear, seen: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)>;
 }
 
 /// Changes several sites together.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::params::{Kind, ParamSpec};
 use super::range::{Observer, Scheme};
 use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, centered};
+use crate::engine::calibrate::{Moments, Wanted};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
 use crate::engine::model::linear::{Linear, LinearMap};
@@ -40,8 +41,9 @@ static SPEC: MethodSpec = MethodSpec {
         },
         ParamSpec {
             name: "observer",
-            kind: Kind::Word(&["minmax", "mse"], "mse"),
-            doc: "minmax: the range that holds every weight. mse: the one with the least squared error.",
+            kind: Kind::Word(&["minmax", "mse", "weighted_mse"], "mse"),
+            doc: "minmax: the range that holds every weight. mse: the one with the least squared error. weighted_mse: the same \
+                  with columns weighted by the mean square of their inputs on calibration text.",
         },
     ],
     default_targets: &["**"],
@@ -59,7 +61,11 @@ impl Method for Quantize {
             bits: whole("bits").and_then(|n| u32::try_from(n).ok()).unwrap_or(8),
             group_size: whole("group_size").and_then(|n| usize::try_from(n).ok()),
             symmetric: params.get("symmetric").and_then(Value::as_bool).unwrap_or(true),
-            observer: if word("observer") == Some("minmax") { Observer::MinMax } else { Observer::Mse },
+            observer: match word("observer") {
+                Some("minmax") => Observer::MinMax,
+                Some("weighted_mse") => Observer::WeightedMse,
+                _ => Observer::Mse,
+            },
         })))
     }
 }
@@ -83,10 +89,16 @@ impl Round {
         self.group_size.filter(|size| *size < columns)
     }
 
-    /// Quantizes `[out, in]` weights.
+    /// Quantizes `[out, in]` weights. `importance: [in]` is `E[x_j²]`, where it is known and wanted.
     ///
     /// Also returns how many groups are so small that the type of the scales can't hold theirs.
-    pub fn quantize(&self, weights: &[f32], (out, r#in): (usize, usize), scale_dtype: Dtype) -> (Grouped, usize) {
+    pub fn quantize(
+        &self,
+        weights: &[f32],
+        (out, r#in): (usize, usize),
+        scale_dtype: Dtype,
+        importance: Option<&[f32]>,
+    ) -> (Grouped, usize) {
         let group_size = self.group_size(r#in);
         let (size, groups) = (group_size.unwrap_or(r#in).max(1), Grouped::groups(r#in, group_size));
         let scheme = Scheme { bits: self.bits, symmetric: self.symmetric, observer: self.observer, scale_dtype };
@@ -97,8 +109,10 @@ impl Round {
             .zip(weights.par_chunks(r#in.max(1)))
             .zip(grids.par_chunks_mut(groups.max(1)))
             .for_each(|((codes, weights), grids)| {
-                for ((codes, weights), cell) in codes.chunks_mut(size).zip(weights.chunks(size)).zip(grids) {
-                    let (grid, raised) = scheme.grid(weights);
+                let groups = codes.chunks_mut(size).zip(weights.chunks(size)).zip(grids).enumerate();
+                for (group, ((codes, weights), cell)) in groups {
+                    let own = importance.and_then(|all| all.chunks(size).nth(group));
+                    let (grid, raised) = scheme.grid(weights, own);
                     *cell = (grid.scale, grid.zero as i8, raised);
                     for (code, weight) in codes.iter_mut().zip(weights) {
                         *code = grid.code(*weight) as i8;
@@ -137,26 +151,37 @@ impl Round {
         }
     }
 
-    fn map(&self, map: &LinearMap, is_centered: bool, raised: &mut usize) -> Result<LinearMap> {
+    fn map(
+        &self,
+        map: &LinearMap,
+        (is_centered, importance): (bool, Option<&[f32]>),
+        raised: &mut usize,
+    ) -> Result<LinearMap> {
         match map {
             LinearMap::Dense(dense) => {
                 let (weights, shape) = (map.to_vec()?, dense.weight.dims2()?);
                 let (grouped, few) = if is_centered {
-                    centered::quantize(self, &weights, shape, dense.dtype)
+                    centered::quantize(self, &weights, shape, dense.dtype, importance)
                 } else {
-                    self.quantize(&weights, shape, dense.dtype)
+                    self.quantize(&weights, shape, dense.dtype, importance)
                 };
                 *raised += few;
                 Ok(LinearMap::Grouped(grouped))
             }
-            // Of two factors the left one makes the outputs
+            // Of two factors the left one makes the outputs, and the right one is fed the inputs
             LinearMap::Product(left, right) => Ok(LinearMap::Product(
-                Box::new(self.map(left, is_centered, raised)?),
-                Box::new(self.map(right, false, raised)?),
+                Box::new(self.map(left, (is_centered, None), raised)?),
+                Box::new(self.map(right, (false, importance), raised)?),
             )),
             other => Err(EngineError::Internal(format!("a {} map reached quantize", other.layout().form()))),
         }
     }
+}
+
+/// Shares of the mean, so that sums of errors stay in the range of f32.
+fn relative(mean_squares: &[f64]) -> Vec<f32> {
+    let mean = mean_squares.iter().sum::<f64>() / mean_squares.len().max(1) as f64;
+    mean_squares.iter().map(|e| if mean > 0.0 { (e / mean) as f32 } else { 1.0 }).collect()
 }
 
 impl SiteAction for Round {
@@ -164,9 +189,15 @@ impl SiteAction for Round {
         self.layout_of(current)
     }
 
-    fn apply(&self, site: &SiteSpec, linear: &Linear) -> Result<(Linear, Vec<Fallback>)> {
+    fn wants(&self) -> Option<Wanted> {
+        (self.observer == Observer::WeightedMse).then(Wanted::default)
+    }
+
+    fn apply(&self, site: &SiteSpec, linear: &Linear, seen: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
+        let importance: Option<Vec<f32>> =
+            seen.filter(|_| self.observer == Observer::WeightedMse).map(|seen| relative(&seen.mean_squares()));
         let mut raised = 0;
-        let map = self.map(&linear.map, site.is_centered, &mut raised)?;
+        let map = self.map(&linear.map, (site.is_centered, importance.as_deref()), &mut raised)?;
         let mut fallbacks = Vec::new();
         if raised > 0 {
             fallbacks.push(Fallback {

@@ -14,6 +14,9 @@ pub enum Observer {
     /// The range with the least squared error: from a fifth to six fifths of the full one in steps of 1%, then in steps
     /// of 0.1% around the best of these.
     Mse,
+    /// The same search with the squared error of each column weighted by the mean square of what it is multiplied with:
+    /// `Σ_j E[x_j²] (w_j - ŵ_j)²`, the error of the output where inputs are uncorrelated. Plain where that is not known.
+    WeightedMse,
 }
 
 /// A grid of codes.
@@ -44,8 +47,8 @@ impl Grid {
         (code - self.zero) as f32 * self.scale
     }
 
-    /// `Σ (w - ŵ)²`.
-    fn error(&self, weights: &[f32]) -> f64 {
+    /// `Σ (w - ŵ)²`, each weighted by its column's importance where there is one.
+    fn error(&self, weights: &[f32], importance: Option<&[f32]>) -> f64 {
         // Branch-free over a short group; f32 is enough to compare candidates of one group
         let (inverse, zero) = (1.0 / self.scale, self.zero as f32);
         let (low, high) = (self.low as f32, self.high as f32);
@@ -54,7 +57,10 @@ impl Grid {
             let off = w - (code - zero) * self.scale;
             off * off
         };
-        f64::from(weights.iter().map(term).sum::<f32>())
+        f64::from(match importance {
+            None => weights.iter().map(term).sum::<f32>(),
+            Some(importance) => weights.iter().zip(importance).map(|(w, e)| e * term(w)).sum::<f32>(),
+        })
     }
 }
 
@@ -72,8 +78,11 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// The grid for a group, and whether its scale had to be raised to the smallest that can be stored.
-    pub fn grid(&self, weights: &[f32]) -> (Grid, bool) {
+    /// The grid for a group, and whether its scale had to be raised to the smallest that can be stored. `importance` is of
+    /// the group's columns.
+    pub fn grid(&self, weights: &[f32], importance: Option<&[f32]>) -> (Grid, bool) {
+        // What no input ever reaches is all the same: then every weight counts alike
+        let importance = importance.filter(|all| all.iter().any(|e| *e > 0.0));
         // The range holds 0, so that an exact zero stays one
         let (min, max) = weights.iter().fold((0f32, 0f32), |(min, max), w| (min.min(*w), max.max(*w)));
         let full = self.over(min, max);
@@ -82,11 +91,11 @@ impl Scheme {
         }
         // Wider ranges too: one weight far from all others sets the step of its group, and a slightly longer one may
         // fit these better
-        let mut best = (1000, full, full.0.error(weights));
+        let mut best = (1000, full, full.0.error(weights, importance));
         let mut look = |permille: i32| {
             let share = permille as f32 / 1000.0;
             let candidate = self.over(min * share, max * share);
-            let error = candidate.0.error(weights);
+            let error = candidate.0.error(weights, importance);
             if error < best.2 {
                 best = (permille, candidate, error);
             }
@@ -138,7 +147,7 @@ mod tests {
         fn minmax_is_never_off_by_more_than_half_a_step(
             weights in prop::collection::vec(-2f32..2.0, 1..80), bits in prop::sample::select(vec![2u32, 4, 8]), symmetric: bool,
         ) {
-            let (grid, _) = scheme(bits, symmetric, Observer::MinMax).grid(&weights);
+            let (grid, _) = scheme(bits, symmetric, Observer::MinMax).grid(&weights, None);
             // f16 scales may fall short by 2^-11 of the range, and an asymmetric zero by half a step at one end
             let slack = if symmetric { 0.5 } else { 1.0 };
             let range = grid.scale * (1 << bits) as f32;
@@ -152,22 +161,36 @@ mod tests {
         fn searching_never_does_worse_than_the_full_range(
             weights in prop::collection::vec(-2f32..2.0, 2..80), symmetric: bool,
         ) {
-            let plain = scheme(4, symmetric, Observer::MinMax).grid(&weights).0.error(&weights);
-            let searched = scheme(4, symmetric, Observer::Mse).grid(&weights).0.error(&weights);
+            let plain = scheme(4, symmetric, Observer::MinMax).grid(&weights, None).0.error(&weights, None);
+            let searched = scheme(4, symmetric, Observer::Mse).grid(&weights, None).0.error(&weights, None);
             prop_assert!(searched <= plain);
         }
+    }
+
+    #[test]
+    fn what_is_fed_more_counts_more() {
+        // Two large weights that nothing reaches, and small ones that carry all
+        let weights = [3.0, -2.9, 0.11, -0.13, 0.17, 0.05, -0.08, 0.02];
+        let importance = [1e-6, 1e-6, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+        let scheme = scheme(4, true, Observer::WeightedMse);
+        let (plain, _) = scheme.grid(&weights, None);
+        let (weighted, _) = scheme.grid(&weights, Some(&importance));
+        assert!(weighted.error(&weights, Some(&importance)) < 0.5 * plain.error(&weights, Some(&importance)));
+        // Even importance is none at all, and so is none anywhere
+        assert_eq!(scheme.grid(&weights, Some(&[2.0; 8])), scheme.grid(&weights, None));
+        assert_eq!(scheme.grid(&weights, Some(&[0.0; 8])), scheme.grid(&weights, None));
     }
 
     #[test]
     fn zero_stays_zero_and_empty_ranges_have_a_scale() {
         for symmetric in [true, false] {
             let scheme = scheme(4, symmetric, Observer::Mse);
-            let (grid, _) = scheme.grid(&[0.0; 8]);
+            let (grid, _) = scheme.grid(&[0.0; 8], None);
             assert_eq!((grid.scale, grid.weight(grid.code(0.0))), (1.0, 0.0));
-            let (grid, _) = scheme.grid(&[0.3, 0.0, 0.9]);
+            let (grid, _) = scheme.grid(&[0.3, 0.0, 0.9], None);
             assert_eq!(grid.weight(grid.code(0.0)).to_bits() << 1, 0);
         }
-        let (grid, raised) = scheme(8, true, Observer::MinMax).grid(&[1e-9, -1e-9]);
+        let (grid, raised) = scheme(8, true, Observer::MinMax).grid(&[1e-9, -1e-9], None);
         assert!(raised && grid.scale > 0.0);
     }
 }

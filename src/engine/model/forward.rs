@@ -35,6 +35,12 @@ impl Packed {
     }
 }
 
+/// Looks at what sites are fed while a batch passes.
+pub trait Tap: Sync {
+    /// `x: [tokens, in]` goes into the site of that index.
+    fn see(&self, site: usize, x: &Tensor);
+}
+
 impl Model {
     /// What the model answers: logits `[rows, labels]`, `[tokens, labels]` or `[tokens, vocab]`, or vectors `[rows, hidden]`.
     ///
@@ -54,16 +60,55 @@ impl Model {
     ///
     /// As [`Model::forward`].
     pub fn states(&self, batch: &Packed) -> Result<Tensor> {
-        let (spec, wiring) = self.runs()?;
-        check(spec, batch)?;
-        let run = Run::new(self, spec, batch);
+        let (run, wiring) = self.run(batch, None)?;
         let mut x = run.embed(wiring, batch)?;
         let last = wiring.blocks.len().saturating_sub(1);
         for (i, block) in wiring.blocks.iter().enumerate() {
             // Where the answer is read off one token a row, the last block works out no other
-            x = run.block(block, &x, if i == last { spec.reads() } else { Reads::Every })?;
+            x = run.block(block, &x, if i == last { run.spec.reads() } else { Reads::Every })?;
         }
         run.finish(wiring, &x)
+    }
+
+    /// What goes into the first block, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`].
+    pub fn embed(&self, batch: &Packed) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, None)?;
+        run.embed(wiring, batch)
+    }
+
+    /// What comes out of a block that is given `x: [tokens, hidden]`: of all tokens, also in the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`]; a block that is not there.
+    pub fn block(&self, index: usize, batch: &Packed, x: &Tensor, tap: Option<&dyn Tap>) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, tap)?;
+        let missing = || EngineError::Internal(format!("there is no block {index}"));
+        run.block(wiring.blocks.get(index).ok_or_else(missing)?, x, Reads::Every)
+    }
+
+    /// The answer to states `x: [tokens, hidden]` that came out of the last block for all tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`].
+    pub fn finish(&self, batch: &Packed, x: &Tensor, tap: Option<&dyn Tap>) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, tap)?;
+        let states = run.finish(wiring, &run.read(x, run.spec.reads())?)?;
+        if let (Some(tap), Some(head)) = (tap, wiring.head) {
+            tap.see(head, &states);
+        }
+        self.answer(&states)
+    }
+
+    fn run<'a>(&'a self, batch: &'a Packed, tap: Option<&'a dyn Tap>) -> Result<(Run<'a>, &'a Wiring)> {
+        let (spec, wiring) = self.runs()?;
+        check(spec, batch)?;
+        Ok((Run::new(self, spec, batch, tap), wiring))
     }
 
     /// The head's answer to states of [`Model::states`].
@@ -119,19 +164,28 @@ struct Run<'a> {
     /// Each token's place in its row.
     positions: Vec<u32>,
     angles: Option<Angles>,
+    tap: Option<&'a dyn Tap>,
 }
 
 impl<'a> Run<'a> {
-    fn new(model: &'a Model, spec: &'a ModelSpec, batch: &'a Packed) -> Self {
+    fn new(model: &'a Model, spec: &'a ModelSpec, batch: &'a Packed, tap: Option<&'a dyn Tap>) -> Self {
         let lengths = batch.offsets.windows(2).map(|w| w[1] - w[0]);
         let positions = lengths.clone().flat_map(|length| 0..length as u32).collect();
         let longest = lengths.max().unwrap_or(0);
         let angles = spec.rope.as_ref().map(|rope| Angles::new(rope, spec.head_dim, longest));
-        Self { model, spec, offsets: &batch.offsets, positions, angles }
+        Self { model, spec, offsets: &batch.offsets, positions, angles, tap }
     }
 
     fn map(&self, site: usize) -> Result<&Linear> {
         self.model.map(site)
+    }
+
+    /// A site's outputs for `x: [tokens, in]`.
+    fn apply(&self, site: usize, x: &Tensor) -> Result<Tensor> {
+        if let Some(tap) = self.tap {
+            tap.see(site, x);
+        }
+        self.map(site)?.forward(x)
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {
@@ -178,12 +232,12 @@ impl<'a> Run<'a> {
     }
 
     fn mlp(&self, block: &BlockWiring, x: &Tensor) -> Result<Tensor> {
-        let up = self.map(block.up)?.forward(x)?;
+        let up = self.apply(block.up, x)?;
         let wide = match block.gate {
-            Some(gate) => kernels::activation::gated(self.spec.activation, &self.map(gate)?.forward(x)?, &up)?,
+            Some(gate) => kernels::activation::gated(self.spec.activation, &self.apply(gate, x)?, &up)?,
             None => kernels::activation::apply(self.spec.activation, &up)?,
         };
-        self.map(block.down)?.forward(&wide)
+        self.apply(block.down, &wide)
     }
 
     fn attention(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
@@ -211,18 +265,18 @@ impl<'a> Run<'a> {
         };
         let rows = Offsets { asking, seen: self.offsets };
         let mixed = kernels::attention::attention(&q, &k, &v, how, rows)?;
-        self.map(attention.output)?.forward(&mixed)
+        self.apply(attention.output, &mixed)
     }
 
     /// Queries of the tokens that are read, keys and values of all.
     fn project(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<(Tensor, Tensor, Tensor)> {
         match attention.projections {
             Projections::Split { query, key, value } => {
-                let q = self.map(query)?.forward(&self.read(x, reads)?)?;
-                Ok((q, self.map(key)?.forward(x)?, self.map(value)?.forward(x)?))
+                let q = self.apply(query, &self.read(x, reads)?)?;
+                Ok((q, self.apply(key, x)?, self.apply(value, x)?))
             }
             Projections::Fused(site) => {
-                let all = self.map(site)?.forward(x)?;
+                let all = self.apply(site, x)?;
                 let (queries, keys) = (self.spec.heads * self.spec.head_dim, self.spec.kv_heads * self.spec.head_dim);
                 let part = |start, width| Ok::<_, EngineError>(all.narrow(1, start, width)?.contiguous()?);
                 let q = self.read(&part(0, queries)?, reads)?;
@@ -255,7 +309,7 @@ impl<'a> Run<'a> {
     fn finish(&self, wiring: &Wiring, x: &Tensor) -> Result<Tensor> {
         let x = wiring.final_norm.map_or(Ok(x.clone()), |norm| self.norm(norm, x))?;
         if let Some(Transform { site, activation, norm }) = &wiring.transform {
-            let y = kernels::activation::apply(*activation, &self.map(*site)?.forward(&x)?)?;
+            let y = kernels::activation::apply(*activation, &self.apply(*site, &x)?)?;
             return norm.map_or(Ok(y.clone()), |norm| self.norm(norm, &y));
         }
         let Head::Embedding { pooling, normalize } = &self.spec.head else { return Ok(x) };

@@ -16,6 +16,9 @@ pub struct Plan {
     pub version: u32,
     /// Where every random draw starts.
     pub seed: u64,
+    /// What stages calibrate on; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<PlannedCalibration>,
     /// The stages with all defaults.
     pub stages: Vec<PlannedStage>,
     /// How the result is measured, with all defaults.
@@ -41,6 +44,17 @@ pub struct PlannedStage {
     pub size_bytes: u64,
     /// Parameters if the recipe ended here.
     pub parameters: u64,
+}
+
+/// What stages calibrate on, with all defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCalibration {
+    /// Rows that are taken, at most.
+    pub num_calibration_samples: usize,
+    /// Tokens that a row is cut to.
+    pub max_seq_length: usize,
+    /// Whether there is no data, so that rows are made up.
+    pub is_made: bool,
 }
 
 /// How the result is measured.

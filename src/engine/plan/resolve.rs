@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Available, Plan, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
 use crate::engine::export::hf;
 use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
@@ -14,6 +14,8 @@ use crate::engine::recipe::{METRICS, Recipe, Stage};
 
 /// Tokens that a row is cut to where the recipe does not say.
 const DEFAULT_SEQ_LENGTH: usize = 128;
+/// Rows that are calibrated on where the recipe does not say.
+const DEFAULT_CALIBRATION_ROWS: usize = 512;
 /// Tokens of a decoder's windows where the recipe does not say.
 const DEFAULT_WINDOW: usize = 256;
 
@@ -27,9 +29,13 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let sites: Vec<SiteSpec> = header.sites.iter().map(|s| s.spec.clone()).collect();
     let mut layouts: Vec<Layout> = header.sites.iter().map(|s| s.layout.clone()).collect();
     let mut stages = Vec::new();
+    let mut wants = false;
     for (i, stage) in recipe.stages.iter().enumerate() {
         match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut layouts, available) {
-            Ok(planned) => stages.push(planned),
+            Ok((planned, looks)) => {
+                wants |= looks;
+                stages.push(planned);
+            }
             Err(found) => problems.extend(found),
         }
     }
@@ -49,8 +55,18 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
         return Err(problems);
     };
     let predicted = predict(header, &layouts, &evaluate, available, size_bytes, stages.len());
-    let notes = notes(header, available, &evaluate);
-    Ok(Plan { version: 1, seed: recipe.seed, stages, evaluate, export: recipe.export.clone(), predicted, notes })
+    let calibration = wants.then(|| plan_calibration(recipe, header, available));
+    let notes = notes(header, available, &evaluate, calibration.as_ref());
+    Ok(Plan {
+        version: 1,
+        seed: recipe.seed,
+        calibration,
+        stages,
+        evaluate,
+        export: recipe.export.clone(),
+        predicted,
+        notes,
+    })
 }
 
 fn plan_stage(
@@ -60,7 +76,7 @@ fn plan_stage(
     sites: &[SiteSpec],
     layouts: &mut Vec<Layout>,
     available: &Available,
-) -> Result<PlannedStage, Vec<Problem>> {
+) -> Result<(PlannedStage, bool), Vec<Problem>> {
     let one = |pointer: &str, code, detail: String| vec![Problem::new(format!("{at}{pointer}"), code, detail)];
     let Some(method) = method::find(&stage.method) else {
         let names = METHODS.iter().map(|m| m.spec().name);
@@ -102,13 +118,15 @@ fn plan_stage(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(PlannedStage {
+    let looks = action.wants().is_some() && header.spec.is_some();
+    let planned = PlannedStage {
         method: stage.method.clone(),
         params: Value::Object(resolved),
         sites: targets.iter().map(|i| sites[*i].site.clone()).collect(),
         size_bytes,
         parameters: hf::parameters(header, layouts),
-    })
+    };
+    Ok((planned, looks))
 }
 
 /// Moves problems under a pointer.
@@ -150,6 +168,17 @@ fn plan_evaluate(
     Ok(PlannedEvaluate { metrics, max_seq_length, reference_floor: asked.reference_floor.clone() })
 }
 
+/// What is calibrated on.
+fn plan_calibration(recipe: &Recipe, header: &ModelHeader, available: &Available) -> PlannedCalibration {
+    let positions = header.spec.as_ref().map_or(usize::MAX, |spec| spec.positions);
+    let asked = recipe.calibration.as_ref();
+    PlannedCalibration {
+        num_calibration_samples: asked.map_or(DEFAULT_CALIBRATION_ROWS, |asked| asked.num_calibration_samples),
+        max_seq_length: asked.map_or(DEFAULT_SEQ_LENGTH, |asked| asked.max_seq_length).min(positions),
+        is_made: available.calibration_rows.is_none() && available.training_rows.is_none(),
+    }
+}
+
 fn predict(
     header: &ModelHeader,
     layouts: &[Layout],
@@ -179,8 +208,18 @@ fn predict(
     }
 }
 
-fn notes(header: &ModelHeader, available: &Available, evaluate: &PlannedEvaluate) -> Vec<String> {
+fn notes(
+    header: &ModelHeader,
+    available: &Available,
+    evaluate: &PlannedEvaluate,
+    calibration: Option<&PlannedCalibration>,
+) -> Vec<String> {
     let mut notes = Vec::new();
+    if calibration.is_some_and(|calibration| calibration.is_made) {
+        notes.push(
+            "without calibration data statistics come from text that the model makes itself: name a dataset".to_owned(),
+        );
+    }
     if header.spec.is_none() {
         let family = header.family.as_deref().unwrap_or("unknown");
         notes.push(format!(

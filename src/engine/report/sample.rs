@@ -318,6 +318,7 @@ fn plan() -> Plan {
         parameters: 17_397_524,
     };
     Plan {
+        calibration: None,
         version: 1,
         seed: 0,
         stages: vec![

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::assemble::{self, Compressed};
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{files, loaders};
+use super::{calibrated, files, loaders};
+use crate::engine::calibrate;
+use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, overlap};
 use crate::engine::error::{EngineError, Result};
@@ -50,7 +52,8 @@ pub(super) fn compress(
     let plan = resolved;
     let original = Model::load(&inspected, &checkpoint, ctx)?;
     ctx.phase(Phase::Compressing);
-    let stages = run_stages(&original, &plan, ctx)?;
+    let rows = calibration_rows(&original, &checkpoint, &plan, datasets, ctx)?;
+    let stages = run_stages(&original, &plan, &rows, ctx)?;
     let last = stages.last().map_or(&original, |stage| &stage.model);
     ctx.phase(Phase::Packaging);
     let folder = ctx.scratch.join(OUT);
@@ -154,17 +157,45 @@ pub(super) fn available(datasets: &Datasets) -> Result<Available> {
     })
 }
 
-fn run_stages(original: &Model, plan: &Plan, ctx: &RunContext<'_>) -> Result<Vec<AfterStage>> {
+/// What stages of the plan calibrate on; nothing where none does.
+fn calibration_rows(
+    original: &Model,
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    datasets: &Datasets,
+    ctx: &RunContext<'_>,
+) -> Result<CalibrationRows> {
+    let Some(planned) = &plan.calibration else { return Ok(CalibrationRows::default()) };
+    let tokenizer = rows::tokenizer(checkpoint)?;
+    calibrate::rows::choose(original, tokenizer.as_ref(), datasets, (planned, plan.seed), ctx)
+}
+
+fn run_stages(original: &Model, plan: &Plan, rows: &CalibrationRows, ctx: &RunContext<'_>) -> Result<Vec<AfterStage>> {
     let mut stages: Vec<AfterStage> = Vec::new();
     for stage in &plan.stages {
         let before = stages.last().map_or(original, |s| &s.model);
-        let (model, fallbacks) = run_stage(before, stage, ctx)?;
+        let (model, mut fallbacks) = run_stage(before, stage, rows, ctx)?;
+        if stages.is_empty() && plan.calibration.as_ref().is_some_and(|calibration| calibration.is_made) {
+            fallbacks.push(made_rows(original));
+        }
         stages.push(AfterStage { model, fallbacks });
     }
     Ok(stages)
 }
 
-fn run_stage(before: &Model, stage: &PlannedStage, ctx: &RunContext<'_>) -> Result<(Model, Vec<Fallback>)> {
+/// Said where statistics come from no text that anyone gave.
+fn made_rows(model: &Model) -> Fallback {
+    let decodes = model.spec.as_ref().is_some_and(|spec| spec.is_causal);
+    let what = if decodes { "calibrated on text that the model made itself" } else { "calibrated on random tokens" };
+    Fallback { site: "**".to_owned(), what: what.to_owned(), why: "no calibration data was given".to_owned() }
+}
+
+fn run_stage(
+    before: &Model,
+    stage: &PlannedStage,
+    rows: &CalibrationRows,
+    ctx: &RunContext<'_>,
+) -> Result<(Model, Vec<Fallback>)> {
     let lost = |what: String| EngineError::Internal(format!("the plan names {what}, which is not there"));
     let method = method::find(&stage.method).ok_or_else(|| lost(format!("the method '{}'", stage.method)))?;
     let params = stage.params.as_object().cloned().unwrap_or_default();
@@ -173,12 +204,15 @@ fn run_stage(before: &Model, stage: &PlannedStage, ctx: &RunContext<'_>) -> Resu
     let targets = stage.sites.iter().map(index).collect::<Result<Vec<_>>>()?;
     match action {
         Action::Model(action) => action.apply(before, &targets),
+        Action::Site(action) if action.wants().is_some() => {
+            calibrated::apply(before, (action.as_ref(), &targets), &rows.fit, ctx)
+        }
         Action::Site(action) => {
             let mut model = before.clone();
             let mut fallbacks = Vec::new();
             for (done, i) in targets.iter().enumerate() {
                 if let (Some(site), Some(map)) = (before.sites.get(*i), model.maps.get_mut(*i)) {
-                    let (linear, found) = action.apply(site, map)?;
+                    let (linear, found) = action.apply(site, map, None)?;
                     *map = linear.into();
                     fallbacks.extend(found);
                 }

@@ -1,6 +1,7 @@
 //! Runs a job's task. The verbs of the engine, behind one door.
 
 mod assemble;
+mod calibrated;
 mod compress;
 mod evaluate;
 mod files;

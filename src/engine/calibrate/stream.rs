@@ -1,0 +1,244 @@
+//! Activations between two blocks, of the original and of the model that is being compressed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::{Moments, Wanted};
+use crate::engine::context::RunContext;
+use crate::engine::data::{Encoded, batches};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::model::build::Model;
+use crate::engine::model::forward::{Packed, Tap};
+
+/// Rows of a batch, at most.
+const BATCH_ROWS: usize = 64;
+/// Tokens of a batch, at most; a longer row is a batch of its own.
+const BATCH_TOKENS: usize = 2048;
+
+/// Moments by index of the site.
+pub type Sites = BTreeMap<usize, Moments>;
+
+/// Rows on their way through a model: the states that go into its next block.
+///
+/// States are held in memory up to a budget, and beyond it in scratch files.
+pub struct Stream {
+    batches: Vec<Packed>,
+    held: Vec<Held>,
+    /// The block that is next.
+    next: usize,
+    folder: PathBuf,
+}
+
+/// The states of one batch, `[tokens, hidden]`.
+enum Held {
+    Memory(Tensor),
+    File(PathBuf, (usize, usize)),
+}
+
+impl Stream {
+    /// Looks all rows up in the model's tables. `name` keeps the files of several streams apart.
+    ///
+    /// # Errors
+    ///
+    /// As the forward pass; a scratch folder that can't be written to.
+    pub fn new(model: &Model, rows: &Encoded, name: &str, budget_bytes: u64, ctx: &RunContext<'_>) -> Result<Self> {
+        let plan = batches(&rows.lengths(), BATCH_ROWS, BATCH_TOKENS);
+        let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
+        let packed: Vec<Packed> = plan.iter().map(|places| Packed::new(places.iter().filter_map(row))).collect();
+        let hidden = model.spec.as_ref().map_or(0, |spec| spec.hidden as u64);
+        let bytes = 4 * hidden * packed.iter().map(|batch| batch.ids.len() as u64).sum::<u64>();
+        let folder = ctx.scratch.join(format!("states-{name}"));
+        let in_memory = bytes <= budget_bytes;
+        if !in_memory {
+            fs::create_dir_all(&folder).map_err(EngineError::io(&folder, "created"))?;
+        }
+        let hold = |(i, batch): (usize, &Packed)| -> Result<Held> {
+            let states = model.embed(batch)?;
+            if in_memory { Ok(Held::Memory(states)) } else { Held::write(folder.join(i.to_string()), &states) }
+        };
+        let held = packed.iter().enumerate().map(hold).collect::<Result<_>>()?;
+        Ok(Self { batches: packed, held, next: 0, folder })
+    }
+
+    /// The block that is next; the model's number of blocks at the end.
+    pub const fn next(&self) -> usize {
+        self.next
+    }
+
+    /// Tokens of all rows.
+    pub fn tokens(&self) -> usize {
+        self.batches.iter().map(|batch| batch.ids.len()).sum()
+    }
+
+    /// What the sites of the next block are fed, without going on. With an original beside it the cross products are of
+    /// what both are fed.
+    ///
+    /// # Cost
+    ///
+    /// The block's forward pass over all rows, twice with an original, and the products that are wanted.
+    ///
+    /// # Errors
+    ///
+    /// As the forward pass; an original that stands at another block or holds other rows.
+    pub fn look(
+        &self,
+        model: &Model,
+        original: Option<(&Self, &Model)>,
+        sites: &[usize],
+        wanted: Wanted,
+        ctx: &RunContext<'_>,
+    ) -> Result<Sites> {
+        if original.is_some_and(|(other, _)| other.next != self.next || other.batches.len() != self.batches.len()) {
+            return Err(EngineError::Internal("original and compressed model are not at the same block".into()));
+        }
+        let fed = |stream: &Self, model: &Model, i: usize| -> Result<BTreeMap<usize, Tensor>> {
+            let taps = Inputs { sites, seen: Mutex::default() };
+            model.block(self.next, stream.batch(i)?, &stream.states(i)?, Some(&taps))?;
+            taps.seen.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))
+        };
+        let one = |i: usize| -> Result<Sites> {
+            let ours = fed(self, model, i)?;
+            let theirs = original.map(|(stream, model)| fed(stream, model, i)).transpose()?.unwrap_or_default();
+            ours.iter().map(|(site, x)| Ok((*site, Moments::of(x, theirs.get(site), wanted)?))).collect()
+        };
+        let mut all = Sites::new();
+        let total = self.batches.len();
+        // As many at a time as there are threads, added in order: the sums do not depend on how many those are
+        for start in (0..total).step_by(ctx.threads.max(1)) {
+            let end = (start + ctx.threads.max(1)).min(total);
+            let parts = (start..end).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
+            for (site, moments) in parts.into_iter().flatten() {
+                all.entry(site).or_default().add(&moments)?;
+            }
+            ctx.progress(end, total, "batches")?;
+        }
+        Ok(all)
+    }
+
+    /// Goes on through the next block.
+    ///
+    /// # Errors
+    ///
+    /// As the forward pass; a scratch folder that can't be written to.
+    pub fn advance(&mut self, model: &Model) -> Result<()> {
+        let next = self.next;
+        let this = &*self;
+        let step = |i: usize| -> Result<Held> {
+            let states = model.block(next, this.batch(i)?, &this.states(i)?, None)?;
+            match this.held.get(i) {
+                Some(Held::File(path, _)) => Held::write(path.clone(), &states),
+                _ => Ok(Held::Memory(states)),
+            }
+        };
+        let held = (0..this.batches.len()).into_par_iter().map(step).collect::<Result<Vec<_>>>()?;
+        self.held = held;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What the sites behind the last block are fed.
+    ///
+    /// # Errors
+    ///
+    /// As the forward pass.
+    pub fn finish(&self, model: &Model, sites: &[usize], wanted: Wanted) -> Result<Sites> {
+        let mut all = Sites::new();
+        for i in 0..self.batches.len() {
+            let taps = Inputs { sites, seen: Mutex::default() };
+            model.finish(self.batch(i)?, &self.states(i)?, Some(&taps))?;
+            let seen = taps.seen.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))?;
+            for (site, x) in &seen {
+                all.entry(*site).or_default().add(&Moments::of(x, None, wanted)?)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// All states, batch by batch, as they are kept in a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// A scratch file that can't be read.
+    pub fn snapshot(&self) -> Result<Vec<Tensor>> {
+        (0..self.batches.len()).map(|i| self.states(i)).collect()
+    }
+
+    /// Goes on from a snapshot that was taken before block `next`.
+    ///
+    /// # Errors
+    ///
+    /// A snapshot of other rows.
+    pub fn restore(&mut self, next: usize, snapshot: Vec<Tensor>) -> Result<()> {
+        let fits = snapshot.len() == self.batches.len()
+            && snapshot.iter().zip(&self.batches).all(|(x, batch)| x.dims().first() == Some(&batch.ids.len()));
+        if !fits {
+            return Err(EngineError::Internal("the checkpoint is of other rows".into()));
+        }
+        let hold = |(states, held): (Tensor, &Held)| match held {
+            Held::Memory(_) => Ok(Held::Memory(states)),
+            Held::File(path, _) => Held::write(path.clone(), &states),
+        };
+        self.held = snapshot.into_iter().zip(&self.held).map(hold).collect::<Result<_>>()?;
+        self.next = next;
+        Ok(())
+    }
+
+    fn batch(&self, i: usize) -> Result<&Packed> {
+        self.batches.get(i).ok_or_else(|| EngineError::Internal(format!("there is no batch {i}")))
+    }
+
+    fn states(&self, i: usize) -> Result<Tensor> {
+        self.held.get(i).ok_or_else(|| EngineError::Internal(format!("there is no batch {i}")))?.read()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The scratch folder is swept with its job; this only gives the room back early
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Held {
+    fn write(path: PathBuf, states: &Tensor) -> Result<Self> {
+        let shape = states.dims2()?;
+        let bytes: Vec<u8> = states.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect();
+        fs::write(&path, bytes).map_err(EngineError::io(&path, "written"))?;
+        Ok(Self::File(path, shape))
+    }
+
+    fn read(&self) -> Result<Tensor> {
+        match self {
+            Self::Memory(states) => Ok(states.clone()),
+            Self::File(path, shape) => {
+                let bytes = fs::read(path).map_err(EngineError::io(path, "read"))?;
+                let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                Ok(Tensor::from_vec(values, *shape, &Device::Cpu)?)
+            }
+        }
+    }
+}
+
+/// Keeps what some sites are fed.
+struct Inputs<'a> {
+    sites: &'a [usize],
+    seen: Mutex<BTreeMap<usize, Tensor>>,
+}
+
+impl Tap for Inputs<'_> {
+    fn see(&self, site: usize, x: &Tensor) {
+        if self.sites.contains(&site)
+            && let Ok(mut seen) = self.seen.lock()
+        {
+            seen.insert(site, x.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Block by block gives what one pass gives, wherever states are held.
+
+use std::path::Path;
+
+use super::*;
+use crate::engine::context::{Host, Silent, Stopwatch};
+use crate::engine::export::verify::input;
+use crate::engine::model::inspect::inspect;
+
+struct Still;
+
+impl Stopwatch for Still {
+    fn elapsed(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
+    fn cpu_time(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    fn peak_memory_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'_>)) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models").join(name);
+    let files: Vec<_> = ["config.json", "model.safetensors"].iter().map(|name| input(&folder, name).unwrap()).collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let ctx = RunContext {
+        observer: &Silent,
+        stopwatch: &Still,
+        device: Device::Cpu,
+        threads,
+        scratch: scratch.path().to_owned(),
+        host: Host::default(),
+    };
+    let (inspected, checkpoint) = inspect(&files).unwrap();
+    let model = Model::load(&inspected, &checkpoint, &ctx).unwrap().realized().unwrap();
+    see(&model, &ctx);
+}
+
+fn rows(vocab: u32) -> Encoded {
+    let ids: Vec<Vec<u32>> =
+        (0..150u32).map(|row| (0..row % 13 + 2).map(|i| (row * 31 + i * 7) % vocab).collect()).collect();
+    let type_ids = ids.iter().map(|row| vec![0; row.len()]).collect();
+    Encoded { ids, type_ids }
+}
+
+const GRAM: Wanted = Wanted { gram: true, cross: true };
+
+/// Moments of all sites of all blocks, and the last states.
+fn through(model: &Model, name: &str, budget_bytes: u64, ctx: &RunContext<'_>) -> (Vec<Sites>, Vec<Vec<f32>>) {
+    let wiring = model.wiring.as_ref().unwrap();
+    let sites: Vec<usize> = (0..model.sites.len()).collect();
+    let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+    let mut stream = Stream::new(model, &rows, name, budget_bytes, ctx).unwrap();
+    let mut all = Vec::new();
+    for _ in &wiring.blocks {
+        all.push(stream.look(model, None, &sites, GRAM, ctx).unwrap());
+        stream.advance(model).unwrap();
+    }
+    let last = stream.snapshot().unwrap();
+    (all, last.iter().map(|x| x.flatten_all().unwrap().to_vec1().unwrap()).collect())
+}
+
+#[test]
+fn states_in_files_and_on_more_threads_are_the_same() {
+    for name in ["llama-gqa", "gpt2-lm", "bert-relu"] {
+        let mut found = Vec::new();
+        with_model(name, 1, |model, ctx| {
+            found.push(through(model, "a", u64::MAX, ctx));
+            found.push(through(model, "b", 0, ctx));
+            assert!(!ctx.scratch.join("states-b").exists(), "its files went with it");
+        });
+        with_model(name, 3, |model, ctx| found.push(through(model, "c", u64::MAX, ctx)));
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{name}");
+    }
+}
+
+#[test]
+fn every_token_of_every_row_is_seen_once_and_the_end_is_the_models_answer() {
+    with_model("llama-gqa", 2, |model, ctx| {
+        let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+        let tokens: usize = rows.lengths().iter().sum();
+        let (all, _) = through(model, "a", u64::MAX, ctx);
+        for sites in &all {
+            assert_eq!(sites.len(), 7, "four of attention, three of the mlp");
+            assert!(sites.values().all(|moments| moments.tokens == tokens as u64));
+        }
+        // What queries, keys and values are fed is one and the same
+        let first: Vec<&Moments> = all[0].values().take(3).collect();
+        assert!(first[0] == first[1] && first[1] == first[2]);
+    });
+}
+
+#[test]
+fn beside_itself_the_cross_product_is_the_gram_matrix() {
+    with_model("bert-relu", 2, |model, ctx| {
+        let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+        let sites: Vec<usize> = (0..model.sites.len()).collect();
+        let stream = Stream::new(model, &rows, "a", u64::MAX, ctx).unwrap();
+        let original = Stream::new(model, &rows, "b", u64::MAX, ctx).unwrap();
+        let seen = stream.look(model, Some((&original, model)), &sites, GRAM, ctx).unwrap();
+        assert!(!seen.is_empty() && seen.values().all(|moments| moments.cross == moments.gram));
+    });
+}
+
+#[test]
+fn a_stream_goes_on_from_a_snapshot_as_if_nothing_had_been() {
+    with_model("gpt2-lm", 2, |model, ctx| {
+        let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+        let mut whole = Stream::new(model, &rows, "a", u64::MAX, ctx).unwrap();
+        whole.advance(model).unwrap();
+        let mut other = Stream::new(model, &rows, "b", 0, ctx).unwrap();
+        other.restore(1, whole.snapshot().unwrap()).unwrap();
+        whole.advance(model).unwrap();
+        other.advance(model).unwrap();
+        let flat = |stream: &Stream| -> Vec<Vec<f32>> {
+            stream.snapshot().unwrap().iter().map(|x| x.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        assert_eq!(flat(&whole), flat(&other));
+        assert!(other.restore(1, Vec::new()).is_err());
+    });
+}

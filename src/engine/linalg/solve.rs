@@ -1,0 +1,68 @@
+//! Systems with symmetric positive matrices.
+
+use faer::linalg::solvers::{Llt, Solve};
+use faer::{Mat, MatRef, Side};
+
+use crate::engine::error::{EngineError, Result};
+
+/// `A = L Lᵀ` of a symmetric positive definite matrix, in f64.
+#[derive(Debug)]
+pub struct Cholesky {
+    factor: Llt<f64>,
+    size: usize,
+}
+
+impl Cholesky {
+    /// Factors `a: [size, size]`; the lower half is read. Costs `size³/3` flops.
+    ///
+    /// # Errors
+    ///
+    /// A matrix that is not positive definite, or holds what is no number.
+    pub fn new(a: &[f64], size: usize) -> Result<Self> {
+        if a.len() != size * size || a.iter().any(|x| !x.is_finite()) {
+            return Err(EngineError::Internal(format!("no factor of {} numbers as [{size}, {size}]", a.len())));
+        }
+        let factor = Llt::new(MatRef::from_row_major_slice(a, size, size), Side::Lower)
+            .map_err(|_| EngineError::Internal(format!("a [{size}, {size}] matrix is not positive definite")))?;
+        Ok(Self { factor, size })
+    }
+
+    /// `(A⁻¹ B Wᵀ)ᵀ` for `b: [size, size]` and `rows` of `W: [n, size]`, row by row.
+    ///
+    /// # Errors
+    ///
+    /// Lengths that do not fit.
+    pub fn solve_rows_through(&self, b: &[f64], rows: &[f32]) -> Result<Vec<f32>> {
+        let size = self.size;
+        if b.len() != size * size || size == 0 || !rows.len().is_multiple_of(size) {
+            return Err(EngineError::Internal(format!("{} numbers are no rows of {size}", rows.len())));
+        }
+        let count = rows.len() / size;
+        let wide: Vec<f64> = rows.iter().map(|x| f64::from(*x)).collect();
+        let w = MatRef::from_row_major_slice(&wide, count, size);
+        let right: Mat<f64> = MatRef::from_row_major_slice(b, size, size) * w.transpose();
+        let solved = self.factor.solve(&right);
+        Ok((0..count).flat_map(|i| (0..size).map(move |j| (j, i))).map(|at| solved[at] as f32).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn solves_what_can_be_checked_by_hand() {
+        let found = Cholesky::new(&[4.0, 2.0, 2.0, 3.0], 2).unwrap();
+        // A x = w with B = I: x = (0, 1) for w = (2, 3), (0.25, 0.5)... for w = (2, 2)
+        let x = found.solve_rows_through(&[1.0, 0.0, 0.0, 1.0], &[2.0, 3.0, 2.0, 2.0]).unwrap();
+        let want = [0.0, 1.0, 0.25, 0.5];
+        assert!(x.iter().zip(want).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{x:?}");
+    }
+
+    #[test]
+    fn what_is_not_positive_is_an_error() {
+        assert!(Cholesky::new(&[1.0, 2.0, 2.0, 1.0], 2).is_err());
+        assert!(Cholesky::new(&[f64::NAN], 1).is_err());
+        assert!(Cholesky::new(&[1.0, 0.0], 2).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! A stage that looks at what sites are fed: block by block, while the rows pass.
+
+use std::collections::BTreeMap;
+
+use crate::engine::calibrate::{Moments, Sites, Stream};
+use crate::engine::context::RunContext;
+use crate::engine::data::Encoded;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::method::{Fallback, SiteAction};
+use crate::engine::model::arch::{BlockWiring, Projections, Wiring};
+use crate::engine::model::build::Model;
+
+/// States between two blocks are held in memory up to this, and in scratch files beyond it.
+const STATES_BYTES: u64 = 512 << 20;
+
+/// Applies an action to all target sites of a model, each with the sums over what it is fed.
+///
+/// The rows go through the model as it was before the stage: sums depend on it, the rows and nothing else.
+///
+/// # Errors
+///
+/// As the forward pass and the action.
+pub(super) fn apply(
+    before: &Model,
+    (action, targets): (&dyn SiteAction, &[usize]),
+    rows: &Encoded,
+    ctx: &RunContext<'_>,
+) -> Result<(Model, Vec<Fallback>)> {
+    let wanted = action.wants().unwrap_or_default();
+    let mut stage = Changing { before, model: before.clone(), action, fallbacks: Vec::new() };
+    let Some(wiring) = before.wiring.as_ref().filter(|_| !rows.ids.is_empty()) else {
+        stage.change(targets, &Sites::new())?;
+        return Ok((stage.model, stage.fallbacks));
+    };
+    let realized = before.realized()?;
+    let mut stream = Stream::new(&realized, rows, "fed", STATES_BYTES, ctx)?;
+    let mut left: Vec<usize> = targets.to_vec();
+    for block in &wiring.blocks {
+        let inside = sites(block);
+        let here: Vec<usize> = left.extract_if(.., |site| inside.contains(site)).collect();
+        if !here.is_empty() {
+            let seen = stream.look(&realized, None, &here, wanted, ctx)?;
+            stage.change(&here, &seen)?;
+        }
+        stream.advance(&realized)?;
+        ctx.progress(stream.next(), wiring.blocks.len(), "blocks")?;
+    }
+    // Tables are fed nothing; heads are fed what comes out of the last block
+    let heads: Vec<usize> = left.iter().copied().filter(|site| is_behind(wiring, *site)).collect();
+    let seen = if heads.is_empty() { Sites::new() } else { stream.finish(&realized, &heads, wanted)? };
+    stage.change(&left, &seen)?;
+    Ok((stage.model, stage.fallbacks))
+}
+
+/// The sites of a block in the order of computation.
+pub(super) fn sites(block: &BlockWiring) -> Vec<usize> {
+    let mut all = match block.attention.projections {
+        Projections::Split { query, key, value } => vec![query, key, value],
+        Projections::Fused(site) => vec![site],
+    };
+    all.push(block.attention.output);
+    all.extend(block.gate);
+    all.extend([block.up, block.down]);
+    all
+}
+
+/// Whether a site is fed what comes out of the last block. A table that is the head as well is a table.
+fn is_behind(wiring: &Wiring, site: usize) -> bool {
+    let head = wiring.head.filter(|head| *head != wiring.token);
+    head == Some(site) || wiring.transform.as_ref().is_some_and(|transform| transform.site == site)
+}
+
+/// A model on its way through a stage.
+struct Changing<'a> {
+    before: &'a Model,
+    model: Model,
+    action: &'a dyn SiteAction,
+    fallbacks: Vec<Fallback>,
+}
+
+impl Changing<'_> {
+    fn change(&mut self, targets: &[usize], seen: &BTreeMap<usize, Moments>) -> Result<()> {
+        for target in targets {
+            let missing = || EngineError::Internal(format!("there is no site {target}"));
+            let site = self.before.sites.get(*target).ok_or_else(missing)?;
+            let map = self.model.maps.get_mut(*target).ok_or_else(missing)?;
+            let (linear, found) = self.action.apply(site, map, seen.get(target))?;
+            *map = linear.into();
+            self.fallbacks.extend(found);
+        }
+        Ok(())
+    }
+}
