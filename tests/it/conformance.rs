@@ -87,6 +87,47 @@ fn the_error_grows_as_the_budget_falls_and_bytes_are_foretold() {
     }
 }
 
+/// Models of several forms: tables, transposed and fused maps, shared heads, shards, a family that can't be run.
+const SHAPES: [&str; 6] = ["gpt2-lm", "llama-tied", "qwen3-shards", "roberta-tags", "bert-mlm-hub", "unknown-t5"];
+
+#[test]
+fn tensor_by_tensor_gives_the_bytes_of_the_whole_model_in_memory() {
+    let recipes = [
+        json!([{ "method": "quantize", "params": { "bits": 8 } }]),
+        json!([{ "method": "quantize", "params": { "bits": 4, "group_size": 16, "symmetric": false } }]),
+        json!([
+            { "method": "factorize", "targets": ["**.mlp.*", "**.wi*"], "params": { "rank_ratio": 0.8 } },
+            { "method": "quantize", "params": { "bits": 8 } },
+        ]),
+        json!([]),
+    ];
+    for name in SHAPES {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models").join(name);
+        for stages in &recipes {
+            let streamed = recipe(stages, &json!([]));
+            if !can_plan(&folder, &streamed) {
+                continue; // a glob that this model has no site for
+            }
+            // Latency is measured by running the model, so that it must be in memory
+            let (told, bytes, _) = compress(&folder, &streamed);
+            if told["model"]["support"] == "weights_only" {
+                assert_eq!(told["result"]["after"]["size_bytes"], bytes.len(), "{name}");
+                continue;
+            }
+            let (whole, others, _) = compress(&folder, &recipe(stages, &json!(["latency"])));
+            assert!(bytes == others, "{name} {stages}: other bytes");
+            let sites = |report: &Value| report["result"]["sites"].clone();
+            assert_eq!(sites(&told), sites(&whole), "{name} {stages}");
+            assert_eq!(told["result"]["fallbacks"], whole["result"]["fallbacks"], "{name} {stages}");
+        }
+    }
+}
+
+fn can_plan(folder: &Path, recipe: &Recipe) -> bool {
+    let (inspected, _) = inspect(&model(folder).files).unwrap();
+    resolve(recipe, &inspected.header, &Available::default()).is_ok()
+}
+
 /// Settings that look at what sites are fed.
 fn calibrated() -> Vec<(&'static str, Value)> {
     vec![("quantize", json!({ "bits": 4, "observer": "weighted_mse" }))]

@@ -126,10 +126,27 @@ pub fn write(
     let layouts: Vec<Layout> = model.maps.iter().map(|m| m.map.layout()).collect();
     std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
     write_weights(model, inspected, checkpoint, &layouts, &folder.join(WEIGHTS), ctx)?;
+    let mut written = vec![WEIGHTS.to_owned()];
+    written.extend(write_beside(&inspected.header, inspected, &layouts, files, folder)?);
+    Ok(written)
+}
+
+/// Writes what stands beside the weights: `config.json` for these layouts, and the tokenizer's files. Returns their paths.
+///
+/// # Errors
+///
+/// A folder that can't be written to.
+pub fn write_beside(
+    header: &ModelHeader,
+    inspected: &Inspected,
+    layouts: &[Layout],
+    files: &[InputFile],
+    folder: &Path,
+) -> Result<Vec<String>> {
     let config = folder.join("config.json");
-    let text = format!("{:#}\n", config_json(&inspected.config, model, &layouts));
+    let text = format!("{:#}\n", config_json(&inspected.config, header, layouts));
     std::fs::write(&config, text).map_err(EngineError::io(&config, "written"))?;
-    let mut written = vec![WEIGHTS.to_owned(), "config.json".to_owned()];
+    let mut written = vec!["config.json".to_owned()];
     for name in COPIED {
         let Some(file) = files.iter().find(|f| f.path == *name) else { continue };
         let to = folder.join(name);
@@ -186,10 +203,10 @@ fn write_weights(
 }
 
 /// The model's own config with what changed: how its codes are stored, and which modules became two factors.
-fn config_json(original: &Value, model: &Model, layouts: &[Layout]) -> Value {
+fn config_json(original: &Value, header: &ModelHeader, layouts: &[Layout]) -> Value {
     let mut config = original.clone();
     let Some(fields) = config.as_object_mut() else { return config };
-    let modules: Vec<_> = model.sites.iter().zip(layouts).map(|(s, l)| (s.module.as_str(), l)).collect();
+    let modules: Vec<_> = header.sites.iter().zip(layouts).map(|(s, l)| (s.spec.module.as_str(), l)).collect();
     fields.remove("quantization_config");
     if let Some(quantization) = compressed_tensors::config(modules.iter().copied()) {
         fields.insert("quantization_config".to_owned(), quantization);

@@ -40,6 +40,7 @@ pub fn file_bytes(tensors: &[TensorSpec]) -> u64 {
 /// Writes numbers behind a header, each tensor at its place, in any order, and refuses any that do not fit.
 pub struct Writer<W> {
     out: W,
+    /// Where what is missing of a tensor belongs, and how much that is.
     places: BTreeMap<String, (u64, u64)>,
 }
 
@@ -59,14 +60,30 @@ impl<W: Write + Seek> Writer<W> {
 
     /// Writes one tensor's numbers.
     pub fn tensor(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let place = self.places.remove(name);
-        let (start, length) =
-            place.ok_or_else(|| io::Error::other(format!("'{name}' has no place left in the file")))?;
-        if length != bytes.len() as u64 {
+        if let Some((_, length)) = self.places.get(name)
+            && *length != bytes.len() as u64
+        {
             return Err(io::Error::other(format!("'{name}' has {} bytes where {length} belong", bytes.len())));
         }
-        self.out.seek(SeekFrom::Start(start))?;
-        self.out.write_all(bytes)
+        self.part(name, bytes)
+    }
+
+    /// Writes what comes next of a tensor's numbers.
+    pub fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let place = self.places.get_mut(name);
+        let (start, length) =
+            place.ok_or_else(|| io::Error::other(format!("'{name}' has no place left in the file")))?;
+        let more = bytes.len() as u64;
+        if more > *length {
+            return Err(io::Error::other(format!("'{name}' has {more} bytes more where {length} are missing")));
+        }
+        self.out.seek(SeekFrom::Start(*start))?;
+        self.out.write_all(bytes)?;
+        (*start, *length) = (*start + more, *length - more);
+        if *length == 0 {
+            self.places.remove(name);
+        }
+        Ok(())
     }
 
     /// Gives the writer back, if everything was written.
@@ -104,9 +121,10 @@ mod tests {
         writer.tensor("é", &7i64.to_le_bytes()).unwrap();
         assert!(writer.tensor("a", &[0; 7]).is_err(), "seven bytes for eight");
         let mut writer = Writer::new(Cursor::new(Vec::new()), &tensors).unwrap();
-        for (name, bytes) in
-            [("b", vec![1, 2, 3]), ("é", 7i64.to_le_bytes().to_vec()), ("a", vec![0; 8]), ("e", vec![])]
-        {
+        writer.part("b", &[1, 2]).unwrap();
+        assert!(writer.part("b", &[3, 4]).is_err(), "two bytes where one is missing");
+        writer.part("b", &[3]).unwrap();
+        for (name, bytes) in [("é", 7i64.to_le_bytes().to_vec()), ("a", vec![0; 8]), ("e", vec![])] {
             writer.tensor(name, &bytes).unwrap();
         }
         let file = writer.finish().unwrap().into_inner();

@@ -72,7 +72,8 @@ pub fn input(folder: &Path, path: &str) -> Result<InputFile> {
     Ok(InputFile { path: path.to_owned(), location, size_bytes, sha256: None })
 }
 
-fn failed(site: &str, what: impl std::fmt::Display) -> EngineError {
+/// What was written is not what it should be: at that site, or as a whole.
+pub fn failed(site: &str, what: impl std::fmt::Display) -> EngineError {
     let detail = format!("what was written {what}: nothing is published; please report this");
     EngineError::invalid(
         if site.is_empty() { String::new() } else { format!("/sites/{site}") },

@@ -11,6 +11,7 @@ pub mod linear;
 pub mod math;
 pub mod norm;
 pub mod rope;
+pub mod rounding;
 
 use candle_core::{CpuStorage, Layout, Result};
 

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
-use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction};
+use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, Streams};
 use crate::engine::calibrate::Moments;
 use crate::engine::error::Result;
 use crate::engine::linalg::svd::svd;
@@ -86,6 +86,10 @@ impl SiteAction for Plain {
             left: Box::new(Layout::dense((*out, rank), *dtype)),
             right: Box::new(Layout::dense((rank, *r#in), *dtype)),
         })
+    }
+
+    fn streams(&self) -> Streams {
+        Streams::Maps
     }
 
     fn apply(&self, site: &SiteSpec, linear: &Linear, _: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {

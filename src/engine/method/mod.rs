@@ -95,6 +95,17 @@ impl Action {
     }
 }
 
+/// How little of a model an action must see at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// All of it, or what it is fed.
+    No,
+    /// One map. Its bias stays.
+    Maps,
+    /// Some rows of a plain matrix: what becomes of a row depends on that row alone. Its bias stays.
+    Rows,
+}
+
 /// Changes one site's map.
 pub trait SiteAction: Send + Sync {
     /// The layout that it will leave behind; reads no weights.
@@ -108,6 +119,9 @@ pub trait SiteAction: Send + Sync {
     fn wants(&self) -> Option<Wanted> {
         None
     }
+
+    /// Whether maps can be handed over one by one, or some rows at a time, without the model.
+    fn streams(&self) -> Streams;
 
     /// The map in its new form, and what was not done as asked. `seen` is what the site is fed, where that was wanted and
     /// could be had: tables and families that can't be run are fed nothing.

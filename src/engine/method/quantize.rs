@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
 use super::range::{Observer, Scheme};
-use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, centered};
+use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, Streams, centered};
 use crate::engine::calibrate::{Moments, Wanted};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
@@ -114,9 +114,7 @@ impl Round {
                     let own = importance.and_then(|all| all.chunks(size).nth(group));
                     let (grid, raised) = scheme.grid(weights, own);
                     *cell = (grid.scale, grid.zero as i8, raised);
-                    for (code, weight) in codes.iter_mut().zip(weights) {
-                        *code = grid.code(*weight) as i8;
-                    }
+                    grid.codes(weights, codes);
                 }
             });
         let grouped = Grouped {
@@ -187,6 +185,10 @@ fn relative(mean_squares: &[f64]) -> Vec<f32> {
 impl SiteAction for Round {
     fn layout(&self, _: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String> {
         self.layout_of(current)
+    }
+
+    fn streams(&self) -> Streams {
+        if self.observer == Observer::WeightedMse { Streams::No } else { Streams::Rows }
     }
 
     fn wants(&self) -> Option<Wanted> {

@@ -1,7 +1,6 @@
 //! Puts the report of a compression together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::compress::AfterStage;
@@ -11,18 +10,17 @@ use super::{reasons, sides};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
 use crate::engine::evaluate::Answers as ModelAnswers;
-use crate::engine::export::verify::Reopened;
 use crate::engine::job::OutputFile;
-use crate::engine::model::SiteSpec;
+use crate::engine::method::Fallback;
+use crate::engine::model::SiteHeader;
 use crate::engine::model::build::Model;
 use crate::engine::model::inspect::Inspected;
-use crate::engine::model::linear::Linear;
 use crate::engine::plan::{Plan, PlannedStage};
 use crate::engine::recipe::Recipe;
 use crate::engine::report::accounting::{self, Accounting};
 use crate::engine::report::{
-    ArtifactReport, Compression, Measurements, Outcome, PredictedCost, Report, SiteReport, StageReport, VERSION,
-    Verdict,
+    ArtifactReport, Compression, LatencyComparison, Measurements, Outcome, PredictedCost, Report, SiteReport,
+    StageReport, VERSION, Verdict,
 };
 
 /// All that is known when a compression is done.
@@ -31,17 +29,34 @@ pub(super) struct Compressed<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) plan: &'a Plan,
     pub(super) inspected: &'a Inspected,
-    pub(super) original: &'a Model,
-    pub(super) stages: &'a [AfterStage],
-    pub(super) reopened: &'a Reopened,
+    /// What the written files say, read back.
+    pub(super) result: &'a Inspected,
+    /// Largest difference of any number from what should have been written.
+    pub(super) parity: f64,
+    /// `‖W - Ŵ‖ / ‖W‖` of every site.
+    pub(super) errors: Vec<f64>,
+    /// What was not done as asked, by stage.
+    pub(super) fallbacks: Vec<Vec<Fallback>>,
+    /// The models themselves, where anything is measured by running them.
+    pub(super) models: Option<Models<'a>>,
     pub(super) artifacts: &'a [OutputFile],
     pub(super) wall: Duration,
 }
 
+/// The models of a run, each in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Models<'a> {
+    pub(super) original: &'a Model,
+    /// After each stage.
+    pub(super) stages: &'a [AfterStage],
+    /// As it was read back.
+    pub(super) result: &'a Model,
+}
+
 /// Measures and reports. The result that is measured is the one that was read back from disk.
 pub(super) fn report(done: &Compressed<'_>, mut bench: Option<Bench<'_>>, ctx: &RunContext<'_>) -> Result<Report> {
-    if let Some(bench) = bench.as_mut().filter(|b| b.wants_scores()) {
-        bench.original(done.original, ctx)?;
+    if let (Some(bench), Some(models)) = (bench.as_mut().filter(|b| b.wants_scores()), done.models) {
+        bench.original(models.original, ctx)?;
     }
     let bench = bench.as_ref();
     let header = &done.inspected.header;
@@ -61,7 +76,7 @@ pub(super) fn report(done: &Compressed<'_>, mut bench: Option<Bench<'_>>, ctx: &
 
 fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Outcome> {
     let answers = answers(done, scoring, ctx)?;
-    let (header, result) = (&done.inspected.header, &done.reopened.inspected.header);
+    let (header, result) = (&done.inspected.header, &done.result.header);
     let before = sides::before(header, scoring)?;
     let after = sides::after(Some(&before), result, scoring.zip(answers.result.as_ref()))?;
     let floor = done.plan.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
@@ -69,14 +84,14 @@ fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<
     Ok(Outcome {
         verdict: Verdict::new(Some(&before), &after, floor),
         stages: stages(done, scoring, &answers.stages)?,
-        sites: sites(done, &account, &accounts)?,
+        sites: sites(done, &account, &accounts),
         bytes_by_category: accounting::compare(Some(&account), &accounts),
         probes: None,
         allocation: None,
         sensitivity: None,
         training: None,
-        artifacts: artifacts(done.artifacts, done.reopened.parity),
-        fallbacks: done.stages.iter().flat_map(|s| s.fallbacks.clone()).collect(),
+        artifacts: artifacts(done.artifacts, done.parity),
+        fallbacks: done.fallbacks.iter().flatten().cloned().collect(),
         before: Some(before),
         after,
     })
@@ -89,12 +104,16 @@ struct Answers {
 }
 
 fn answers(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Answers> {
+    let Some(Models { stages, result, .. }) = done.models else {
+        return Ok(Answers { stages: done.fallbacks.iter().map(|_| None).collect(), result: None });
+    };
     let score = |model: &Model| scoring.map(|bench| bench.score(model, ctx)).transpose();
     // The last stage's model is the result, which is scored from its files
-    let between = done.stages.split_last().map_or(&[][..], |(_, between)| between);
+    let between = stages.split_last().map_or(&[][..], |(_, between)| between);
+    let has_stages = !stages.is_empty();
     let mut stages = between.iter().map(|stage| score(&stage.model)).collect::<Result<Vec<_>>>()?;
-    let result = score(&done.reopened.model)?;
-    if !done.stages.is_empty() {
+    let result = score(result)?;
+    if has_stages {
         stages.push(result.clone());
     }
     Ok(Answers { stages, result })
@@ -105,7 +124,7 @@ fn stages(
     bench: Option<&Bench<'_>>,
     scores: &[Option<ModelAnswers>],
 ) -> Result<Vec<StageReport>> {
-    let stage = |((planned, after), scores): ((&PlannedStage, &AfterStage), &Option<ModelAnswers>)| {
+    let stage = |((planned, fallbacks), scores): ((&PlannedStage, &Vec<Fallback>), &Option<ModelAnswers>)| {
         let measured = bench.zip(scores.as_ref());
         Ok(StageReport {
             method: planned.method.clone(),
@@ -113,47 +132,25 @@ fn stages(
             parameters: planned.parameters,
             quality: measured.map_or(Ok(None), |(bench, scores)| bench.quality(scores))?,
             fidelity: measured.map_or(Ok(None), |(bench, scores)| bench.fidelity(scores))?,
-            fallbacks: after.fallbacks.clone(),
+            fallbacks: fallbacks.clone(),
         })
     };
-    done.plan.stages.iter().zip(done.stages).zip(scores).map(stage).collect()
+    done.plan.stages.iter().zip(&done.fallbacks).zip(scores).map(stage).collect()
 }
 
-fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting) -> Result<Vec<SiteReport>> {
-    let result = &done.reopened.model;
+fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting) -> Vec<SiteReport> {
+    let result = &done.result.header;
     let heads = result.spec.as_ref().map(|spec| spec.heads);
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied().unwrap_or(0);
-    let report = |((site, original), linear): ((&SiteSpec, &Arc<Linear>), &Arc<Linear>)| {
-        let sizes = (Some(bytes(before, &site.site)), bytes(after, &site.site));
-        let (mut before, mut after) = (original.map.to_vec()?, linear.map.to_vec()?);
-        if site.is_centered {
-            center(&mut before, site.r#in);
-            center(&mut after, site.r#in);
-        }
-        let error = relative_error(&before, &after);
-        Ok(sides::site(site, &linear.map.layout(), heads, sizes).with_error(error))
+    let report = |(site, error): (&SiteHeader, &f64)| {
+        let sizes = (Some(bytes(before, &site.spec.site)), bytes(after, &site.spec.site));
+        sides::site(&site.spec, &site.layout, heads, sizes).with_error(*error)
     };
-    result.sites.iter().zip(&done.original.maps).zip(&result.maps).map(report).collect()
+    result.sites.iter().zip(&done.errors).map(report).collect()
 }
 
-/// Takes the mean of each column of `[out, in]` away: what is left is what the layer norm after the map sees.
-fn center(weights: &mut [f32], columns: usize) {
-    let columns = columns.max(1);
-    let mut means = vec![0f64; columns];
-    for row in weights.chunks(columns) {
-        means.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(*w));
-    }
-    let rows = (weights.len() / columns).max(1) as f64;
-    for row in weights.chunks_mut(columns) {
-        row.iter_mut().zip(&means).for_each(|(w, sum)| *w = (f64::from(*w) - sum / rows) as f32);
-    }
-}
-
-/// `‖W − Ŵ‖ / ‖W‖`, Frobenius, in f64; 0 where both are zero.
-fn relative_error(original: &[f32], result: &[f32]) -> f64 {
-    let off: f64 = original.iter().zip(result).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-    let norm: f64 = original.iter().map(|a| f64::from(*a).powi(2)).sum();
-    if norm > 0.0 { (off / norm).sqrt() } else { off.sqrt() }
+fn latency(done: &Compressed<'_>, bench: &Bench<'_>, ctx: &RunContext<'_>) -> Result<Option<Vec<LatencyComparison>>> {
+    done.models.map_or(Ok(None), |models| bench.latency(Some(models.original), models.result, ctx))
 }
 
 /// Exported files; the weights with the difference from opening them again.
@@ -176,7 +173,7 @@ fn measurements(done: &Compressed<'_>, bench: Option<&Bench<'_>>, ctx: &RunConte
         peak_memory_bytes: ctx.stopwatch.peak_memory_bytes(),
     };
     Ok(Measurements {
-        latency: bench.map_or(Ok(None), |b| b.latency(Some(done.original), &done.reopened.model, ctx))?,
+        latency: bench.map_or(Ok(None), |b| latency(done, b, ctx))?,
         compression: Some(compression),
         predicted: Some(PredictedCost::from(&done.plan.predicted)),
     })

@@ -1,25 +1,27 @@
 //! A recipe, from the model's files to the artifact and its report.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::assemble::{self, Compressed};
+use super::assemble::{self, Compressed, Models};
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{calibrated, files, loaders};
+use super::{calibrated, distance, files, loaders, streamed};
 use crate::engine::calibrate;
 use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
-use crate::engine::export::verify::Reopened;
 use crate::engine::export::{hf, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback};
-use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
+use crate::engine::model::linear::Linear;
+use crate::engine::model::{ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Available, Plan, PlannedStage};
 use crate::engine::problem::{Code, Problem};
 use crate::engine::recipe::Recipe;
@@ -50,57 +52,102 @@ pub(super) fn compress(
         return Err(EngineError::Internal("the plan of this job is not what its recipe resolves to".into()));
     }
     let plan = resolved;
-    let original = Model::load(&inspected, &checkpoint, ctx)?;
-    ctx.phase(Phase::Compressing);
-    let rows = calibration_rows(&original, &checkpoint, &plan, datasets, ctx)?;
-    let stages = run_stages(&original, &plan, &rows, ctx)?;
-    let last = stages.last().map_or(&original, |stage| &stage.model);
-    ctx.phase(Phase::Packaging);
     let folder = ctx.scratch.join(OUT);
     let from = Opened { source, inspected: &inspected, checkpoint: &checkpoint };
-    let (artifacts, reopened) = package(last, &plan, &from, &folder, ctx)?;
-    let wall = ctx.stopwatch.elapsed().saturating_sub(started);
-    ctx.phase(Phase::Evaluating);
-    let bench = bench(&from, &plan, datasets, ctx)?;
-    let compressed = Compressed {
-        origin: Origin { source, reference: None, recipe: Some((recipe, &plan)), datasets, available: &available },
-        recipe,
-        plan: &plan,
-        inspected: &inspected,
-        original: &original,
-        stages: &stages,
-        reopened: &reopened,
-        artifacts: &artifacts,
-        wall,
+    let origin = Origin { source, reference: None, recipe: Some((recipe, &plan)), datasets, available: &available };
+    let run = Run { recipe, plan: &plan, from, folder: &folder, origin, started };
+    if streamed::fits(&plan) { run.streamed(ctx) } else { run.in_memory(datasets, ctx) }
+}
+
+/// A recipe on its way.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    plan: &'a Plan,
+    from: Opened<'a>,
+    folder: &'a Path,
+    origin: Origin<'a>,
+    started: Duration,
+}
+
+impl Run<'_> {
+    /// One tensor at a time: nothing is measured by running the model.
+    fn streamed(&self, ctx: &RunContext<'_>) -> Result<Vec<OutputFile>> {
+        ctx.phase(Phase::Compressing);
+        let done = streamed::run(self.plan, &self.from, self.folder, ctx)?;
+        ctx.phase(Phase::Packaging);
+        let artifacts = artifacts(&done.written, &done.inspected, self.plan, self.folder)?;
+        let compressed = Compressed {
+            origin: self.origin,
+            recipe: self.recipe,
+            plan: self.plan,
+            inspected: self.from.inspected,
+            result: &done.inspected,
+            parity: 0.0,
+            errors: done.errors,
+            fallbacks: done.fallbacks,
+            models: None,
+            artifacts: &artifacts,
+            wall: ctx.stopwatch.elapsed().saturating_sub(self.started),
+        };
+        let bytes = assemble::report(&compressed, None, ctx)?.finish()?;
+        Ok([artifacts, vec![files::report(self.folder, &bytes)?]].concat())
+    }
+
+    /// The whole model, as it is before and after every stage.
+    fn in_memory(&self, datasets: &Datasets, ctx: &RunContext<'_>) -> Result<Vec<OutputFile>> {
+        let Self { plan, from, folder, .. } = self;
+        let original = Model::load(from.inspected, from.checkpoint, ctx)?;
+        ctx.phase(Phase::Compressing);
+        let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;
+        let stages = run_stages(&original, plan, &rows, ctx)?;
+        let last = stages.last().map_or(&original, |stage| &stage.model);
+        ctx.phase(Phase::Packaging);
+        let written = hf::write(last, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
+        let reopened = verify::reopen(last, folder, &written, ctx)?;
+        let artifacts = artifacts(&written, &reopened.inspected, plan, folder)?;
+        let wall = ctx.stopwatch.elapsed().saturating_sub(self.started);
+        ctx.phase(Phase::Evaluating);
+        let bench = bench(from, plan, datasets, ctx)?;
+        let compressed = Compressed {
+            origin: self.origin,
+            recipe: self.recipe,
+            plan,
+            inspected: from.inspected,
+            result: &reopened.inspected,
+            parity: reopened.parity,
+            errors: errors(&original, &reopened.model)?,
+            fallbacks: stages.iter().map(|stage| stage.fallbacks.clone()).collect(),
+            models: Some(Models { original: &original, stages: &stages, result: &reopened.model }),
+            artifacts: &artifacts,
+            wall,
+        };
+        let bytes = assemble::report(&compressed, bench, ctx)?.finish()?;
+        Ok([artifacts, vec![files::report(folder, &bytes)?]].concat())
+    }
+}
+
+/// How far every site's weights are from the original's.
+fn errors(original: &Model, result: &Model) -> Result<Vec<f64>> {
+    let error = |((site, before), after): ((&SiteSpec, &Arc<Linear>), &Arc<Linear>)| {
+        Ok(distance::relative(before.map.to_vec()?, after.map.to_vec()?, site.r#in, site.is_centered))
     };
-    let bytes = assemble::report(&compressed, bench, ctx)?.finish()?;
-    let mut files = artifacts;
-    files.push(files::report(&folder, &bytes)?);
-    Ok(files)
+    result.sites.iter().zip(&original.maps).zip(&result.maps).map(error).collect()
+}
+
+/// The written files, whose bytes must be what was foretold.
+fn artifacts(written: &[String], result: &Inspected, plan: &Plan, folder: &Path) -> Result<Vec<OutputFile>> {
+    check_prediction(plan, folder)?;
+    let loaders = loaders::of(&result.header);
+    let artifact =
+        |path: &String| files::artifact(folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() });
+    written.iter().map(artifact).collect()
 }
 
 /// The model that is worked on, opened.
-struct Opened<'a> {
-    source: &'a Source,
-    inspected: &'a Inspected,
-    checkpoint: &'a Checkpoint,
-}
-
-/// Writes the artifact and reads it back: what is measured is what a user will load.
-fn package(
-    model: &Model,
-    plan: &Plan,
-    from: &Opened<'_>,
-    folder: &Path,
-    ctx: &RunContext<'_>,
-) -> Result<(Vec<OutputFile>, Reopened)> {
-    let written = hf::write(model, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
-    let reopened = verify::reopen(model, folder, &written, ctx)?;
-    check_prediction(plan, folder)?;
-    let loaders = loaders::of(from.inspected, model);
-    let artifact =
-        |path: &String| files::artifact(folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() });
-    Ok((written.iter().map(artifact).collect::<Result<_>>()?, reopened))
+pub(super) struct Opened<'a> {
+    pub(super) source: &'a Source,
+    pub(super) inspected: &'a Inspected,
+    pub(super) checkpoint: &'a Checkpoint,
 }
 
 /// Where models are measured; `None` where nothing is to be measured, or can be.
@@ -190,16 +237,24 @@ fn made_rows(model: &Model) -> Fallback {
     Fallback { site: "**".to_owned(), what: what.to_owned(), why: "no calibration data was given".to_owned() }
 }
 
+fn lost(what: impl std::fmt::Display) -> EngineError {
+    EngineError::Internal(format!("the plan names {what}, which is not there"))
+}
+
+/// A planned stage's method with its parameters.
+pub(super) fn bind(stage: &PlannedStage) -> Result<Action> {
+    let missing = || lost(format_args!("the method '{}'", stage.method));
+    let params = stage.params.as_object().cloned().unwrap_or_default();
+    method::find(&stage.method).ok_or_else(missing)?.bind(&params).map_err(EngineError::Invalid)
+}
+
 fn run_stage(
     before: &Model,
     stage: &PlannedStage,
     rows: &CalibrationRows,
     ctx: &RunContext<'_>,
 ) -> Result<(Model, Vec<Fallback>)> {
-    let lost = |what: String| EngineError::Internal(format!("the plan names {what}, which is not there"));
-    let method = method::find(&stage.method).ok_or_else(|| lost(format!("the method '{}'", stage.method)))?;
-    let params = stage.params.as_object().cloned().unwrap_or_default();
-    let action = method.bind(&params).map_err(EngineError::Invalid)?;
+    let action = bind(stage)?;
     let index = |site: &String| before.site(site).ok_or_else(|| lost(format!("the site '{site}'")));
     let targets = stage.sites.iter().map(index).collect::<Result<Vec<_>>>()?;
     match action {

@@ -163,7 +163,7 @@ fn sites(opened: &Opened, before: Option<&Accounting>, after: &Accounting) -> Ve
 
 /// The measured model's own files.
 fn listed(source: &Source, opened: &Opened) -> Result<Vec<ArtifactReport>> {
-    let runtimes = loaders::of(&opened.inspected, &opened.model);
+    let runtimes = loaders::of(&opened.inspected.header);
     let hashes = files::hashes(source)?;
     let report = |file: FileHash| {
         let weights = file.path.ends_with(".safetensors");

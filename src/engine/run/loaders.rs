@@ -1,7 +1,5 @@
 //! Which runtimes load a weight file: what was found by loading such files, `results/interop.md`.
 
-use crate::engine::model::build::Model;
-use crate::engine::model::inspect::Inspected;
 use crate::engine::model::spec::SiteRole;
 use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
@@ -13,9 +11,9 @@ const CANDLE: &[&str] = &["bert"];
 type Stored<'a> = (&'a SiteSpec, Layout);
 
 /// Runtimes that load the weights of a model, with their versions.
-pub(super) fn of(inspected: &Inspected, model: &Model) -> Vec<String> {
-    let layouts = model.maps.iter().map(|linear| linear.map.layout());
-    of_layouts(&model.sites.iter().zip(layouts).collect::<Vec<_>>(), inspected.header.spec.as_ref())
+pub(super) fn of(header: &ModelHeader) -> Vec<String> {
+    let stored = header.sites.iter().map(|site| (&site.spec, site.layout.clone()));
+    of_layouts(&stored.collect::<Vec<_>>(), header.spec.as_ref())
 }
 
 /// Runtimes that will load what a plan leaves behind.

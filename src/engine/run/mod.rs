@@ -3,6 +3,7 @@
 mod assemble;
 mod calibrated;
 mod compress;
+mod distance;
 mod evaluate;
 mod files;
 pub(crate) mod loaders;
@@ -10,6 +11,7 @@ mod measure;
 mod origin;
 mod reasons;
 mod sides;
+mod streamed;
 mod validate;
 
 use super::context::RunContext;

@@ -170,6 +170,20 @@ impl Checkpoint {
         })
     }
 
+    /// Some rows of a matrix of so many columns, as [`Checkpoint::to_f32`].
+    ///
+    /// # Errors
+    ///
+    /// As there; rows that the tensor does not have.
+    pub fn rows_f32(&self, name: &str, columns: usize, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
+        let part = self.get(name).zip(self.bytes(name)).and_then(|(info, bytes)| {
+            let row_bytes = columns.checked_mul(info.dtype.size_bytes() as usize)?;
+            let part = bytes.get(rows.start.checked_mul(row_bytes)?..rows.end.checked_mul(row_bytes)?)?;
+            convert::to_f32(info.dtype, part)
+        });
+        part.ok_or_else(|| EngineError::Internal(format!("{} has no floats in rows {rows:?}", shown(name))))
+    }
+
     /// The float tensors among `names` (all where `None`) that hold NaN or infinity, each as `tensor_not_finite` with
     /// the count and the first element's place. An empty answer: all are finite.
     ///

@@ -1,0 +1,121 @@
+//! Rounding to evenly spaced numbers, and what it costs.
+
+use pulp::Arch;
+
+/// Evenly spaced numbers: `(code - zero) · scale` for whole codes from `low` to `high`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    /// Distance of two neighbours.
+    pub scale: f32,
+    /// The code of 0.
+    pub zero: f32,
+    /// Smallest code.
+    pub low: f32,
+    /// Largest code.
+    pub high: f32,
+}
+
+/// 1.5 · 2²³: adding it rounds to the nearest whole number, ties to even, in every instruction set.
+const ROUND: f32 = 12_582_912.0;
+/// Numbers are bounded by this first, far beyond any code and within what [`ROUND`] holds.
+const BOUND: f32 = 4_194_304.0;
+
+impl Steps {
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // must become part of the vectorized loop
+    fn code(self, scaled: f32) -> f32 {
+        let whole = (scaled.clamp(-BOUND, BOUND) + ROUND) - ROUND;
+        (whole + self.zero).clamp(self.low, self.high)
+    }
+}
+
+/// `Σ e_j (w_j - ŵ_j)²`, `e` being 1 without importance; in sixteen f32 sums, which is enough to compare grids for one group.
+pub fn error(weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f32 {
+    let arch = Arch::new();
+    match importance {
+        None => arch.dispatch(|| plain(weights, steps)),
+        Some(importance) => arch.dispatch(|| weighted(weights, importance, steps)),
+    }
+}
+
+/// `code(w / scale)` for every weight.
+pub fn codes(weights: &[f32], steps: Steps, codes: &mut [i8]) {
+    Arch::new().dispatch(|| {
+        for (code, w) in codes.iter_mut().zip(weights) {
+            *code = steps.code(w / steps.scale) as i8;
+        }
+    });
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn plain(weights: &[f32], steps: Steps) -> f32 {
+    let inverse = 1.0 / steps.scale;
+    let mut sums = [0f32; 16];
+    let chunks = weights.as_chunks::<16>();
+    for chunk in chunks.0 {
+        for (sum, w) in sums.iter_mut().zip(chunk) {
+            let off = w - (steps.code(w * inverse) - steps.zero) * steps.scale;
+            *sum += off * off;
+        }
+    }
+    for (sum, w) in sums.iter_mut().zip(chunks.1) {
+        let off = w - (steps.code(w * inverse) - steps.zero) * steps.scale;
+        *sum += off * off;
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn weighted(weights: &[f32], importance: &[f32], steps: Steps) -> f32 {
+    let inverse = 1.0 / steps.scale;
+    let mut sums = [0f32; 16];
+    let pairs = weights.chunks(16).zip(importance.chunks(16));
+    for (weights, importance) in pairs {
+        for ((sum, w), e) in sums.iter_mut().zip(weights).zip(importance) {
+            let off = w - (steps.code(w * inverse) - steps.zero) * steps.scale;
+            *sum += e * off * off;
+        }
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: Steps = Steps { scale: 0.25, zero: 3.0, low: -8.0, high: 7.0 };
+
+    fn weights(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * 7919 % 613) as f32 / 100.0 - 3.0).collect()
+    }
+
+    fn by_definition(w: f32) -> f32 {
+        ((w / STEPS.scale).round_ties_even() + STEPS.zero).clamp(STEPS.low, STEPS.high)
+    }
+
+    #[test]
+    fn codes_are_those_of_the_definition_ties_and_the_far_outside_included() {
+        let mut all = weights(77);
+        all.extend([0.125, -0.125, 0.375, 1e30, -1e30, 0.0, -0.0, 1e-40]);
+        let mut found = vec![0i8; all.len()];
+        codes(&all, STEPS, &mut found);
+        for (w, code) in all.iter().zip(found) {
+            assert_eq!(f32::from(code), by_definition(*w), "{w}");
+        }
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_codes_at_every_length() {
+        for count in [0, 1, 15, 16, 17, 100] {
+            let all = weights(count);
+            let importance: Vec<f32> = (0..count).map(|i| (i % 5) as f32).collect();
+            let off = |w: &f32| f64::from(w - (by_definition(*w) - STEPS.zero) * STEPS.scale).powi(2);
+            let plain: f64 = all.iter().map(off).sum();
+            let weighted: f64 = all.iter().zip(&importance).map(|(w, e)| f64::from(*e) * off(w)).sum();
+            assert!((f64::from(error(&all, None, STEPS)) - plain).abs() <= 1e-5 * plain.max(1e-9));
+            assert!((f64::from(error(&all, Some(&importance), STEPS)) - weighted).abs() <= 1e-5 * weighted.max(1e-9));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Recipes that look at one map at a time, at no data, and whose result is not measured by running it: each tensor is read,
+//! changed and written before the next one is, a few rows at a time where rows do not depend on each other. Memory is bounded
+//! by that, not by the model.
+//!
+//! What was written is verified without the model in memory: every tensor's checksum is taken as it is written, and again of
+//! the file that is read back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use super::compress::{Opened, bind};
+use super::distance::{self, Distance};
+use crate::engine::context::RunContext;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::export::encoding;
+use crate::engine::export::hf::{self, Manifest};
+use crate::engine::export::{safetensors, verify};
+use crate::engine::method::{Action, Fallback, SiteAction, Streams};
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::inspect::{Inspected, inspect};
+use crate::engine::model::linear::{Dense, Input, Linear, LinearMap, StorageId};
+use crate::engine::model::{Layout, ModelHeader, SiteHeader};
+use crate::engine::plan::{self, Plan};
+
+/// Weights that are worked on at a time, where rows do not depend on each other: 16 MB as f32.
+const WEIGHTS: usize = 4 << 20;
+/// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
+const ROWS: usize = 32;
+
+/// What a streamed run leaves.
+pub(super) struct Streamed {
+    /// The files, weights first.
+    pub(super) written: Vec<String>,
+    /// What they say, read back.
+    pub(super) inspected: Inspected,
+    /// `‖W - Ŵ‖ / ‖W‖` of every site.
+    pub(super) errors: Vec<f64>,
+    /// What was not done as asked, by stage.
+    pub(super) fallbacks: Vec<Vec<Fallback>>,
+}
+
+/// Whether a plan can be run so.
+pub(super) fn fits(plan: &Plan) -> bool {
+    let streams = |stage| match bind(stage) {
+        Ok(Action::Site(action)) => action.streams() != Streams::No,
+        _ => false,
+    };
+    plan.evaluate.metrics.is_empty() && plan.stages.iter().all(streams)
+}
+
+/// Runs a plan that [`fits`].
+///
+/// # Errors
+///
+/// As the stages; `verification_failed` where what is read back is not what was written.
+pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContext<'_>) -> Result<Streamed> {
+    let header = &from.inspected.header;
+    let layouts =
+        plan::layouts(plan, header).ok_or_else(|| EngineError::Internal("the plan is another model's".into()))?;
+    std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
+    let path = folder.join(hf::WEIGHTS);
+    let manifest = Manifest::new(header, &layouts)?;
+    let mut out = Out::create(&path, &manifest)?;
+    let mut stages = Vec::new();
+    for stage in &plan.stages {
+        let Action::Site(action) = bind(stage)? else {
+            return Err(EngineError::Internal("a stage that works on whole models can't be streamed".into()));
+        };
+        stages.push((action, stage.sites.iter().map(String::as_str).collect::<BTreeSet<_>>()));
+    }
+    let mut fallbacks: Vec<Vec<Fallback>> = stages.iter().map(|_| Vec::new()).collect();
+    let mut errors = Vec::with_capacity(header.sites.len());
+    for (done, site) in header.sites.iter().enumerate() {
+        let actions: Vec<(usize, &dyn SiteAction)> = stages
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, targets))| targets.contains(site.spec.site.as_str()))
+            .map(|(stage, (action, _))| (stage, action.as_ref()))
+            .collect();
+        let work = Work { site, actions, checkpoint: from.checkpoint };
+        let (error, found) = work.change(&mut out)?;
+        errors.push(error);
+        for (stage, fallback) in found {
+            if let Some(list) = fallbacks.get_mut(stage) {
+                list.push(fallback);
+            }
+        }
+        ctx.progress(done + 1, header.sites.len(), "sites")?;
+    }
+    for tensor in &manifest.tensors {
+        if !out.begun.contains_key(&tensor.name) {
+            out.part(&tensor.name, from.checkpoint.bytes(&tensor.name).unwrap_or_default())?;
+        }
+    }
+    let sums = out.finish()?;
+    let mut written = vec![hf::WEIGHTS.to_owned()];
+    written.extend(hf::write_beside(header, from.inspected, &layouts, &from.source.files, folder)?);
+    let inspected = read_back(&sums, header, &layouts, folder, &written)?;
+    Ok(Streamed { written, inspected, errors, fallbacks })
+}
+
+/// One site's way through the stages.
+struct Work<'a> {
+    site: &'a SiteHeader,
+    /// With the number of their stage.
+    actions: Vec<(usize, &'a dyn SiteAction)>,
+    checkpoint: &'a Checkpoint,
+}
+
+type Found = Vec<(usize, Fallback)>;
+
+impl Work<'_> {
+    /// Writes the site's new tensors; gives the error and what was not done as asked.
+    fn change(&self, out: &mut Out) -> Result<(f64, Found)> {
+        let spec = &self.site.spec;
+        let rows = match &self.site.layout {
+            Layout::Dense { out, r#in, dtype: _, transposed: false }
+                if !spec.is_centered && self.actions.iter().all(|(_, action)| action.streams() == Streams::Rows) =>
+            {
+                ((WEIGHTS / r#in.max(&1)).next_multiple_of(ROWS)).min(*out)
+            }
+            _ => spec.out,
+        };
+        let mut distance = Distance::default();
+        let mut whole = None;
+        let mut found: Option<Found> = None;
+        let mut start = 0;
+        while start < spec.out {
+            let range = start..(start + rows.max(1)).min(spec.out);
+            start = range.end;
+            let original = self.read(range)?;
+            let before = original.to_vec()?;
+            let (map, fallbacks) = self.apply(original)?;
+            let after = map.to_vec()?;
+            if spec.is_centered {
+                whole = Some(distance::relative(before, after, spec.r#in, true)); // of all rows: there is one part
+            } else {
+                distance.add(&before, &after);
+            }
+            for (tensor, bytes) in encoding::encode(&map, &spec.module)? {
+                out.part(&tensor.name, &bytes)?;
+            }
+            // Each part tells of itself; what is told of the whole is the first and what differs from it
+            let known = found.get_or_insert_with(Vec::new);
+            known.extend(fallbacks.into_iter().filter(|new| !known.contains(new)).collect::<Vec<_>>());
+        }
+        Ok((whole.unwrap_or_else(|| distance.relative()), found.unwrap_or_default()))
+    }
+
+    /// Some rows of the map; all where it is no plain matrix.
+    fn read(&self, rows: Range<usize>) -> Result<LinearMap> {
+        let spec = &self.site.spec;
+        match &self.site.layout {
+            Layout::Dense { r#in, dtype, transposed: false, .. } => {
+                let name = format!("{}.weight", spec.module);
+                let values = self.checkpoint.rows_f32(&name, *r#in, rows.clone())?;
+                let weight = candle_core::Tensor::from_vec(values, (rows.len(), *r#in), &candle_core::Device::Cpu)?;
+                Ok(LinearMap::Dense(Dense { weight, dtype: *dtype, transposed: false }))
+            }
+            layout => encoding::decode(layout, &spec.module, self.checkpoint, &candle_core::Device::Cpu),
+        }
+    }
+
+    fn apply(&self, map: LinearMap) -> Result<(LinearMap, Found)> {
+        let bias_dtype = crate::engine::model::Dtype::F32; // there is no bias here: it is written as it was
+        let mut linear = Linear { map, bias: None, bias_dtype, input: Input::None, storage: StorageId(0) };
+        let mut found = Vec::new();
+        for (stage, action) in &self.actions {
+            let (changed, fallbacks) = action.apply(&self.site.spec, &linear, None)?;
+            found.extend(fallbacks.into_iter().map(|fallback| (*stage, fallback)));
+            linear = changed;
+        }
+        Ok((linear.map, found))
+    }
+}
+
+/// The weight file on its way to disk, with a checksum of every tensor.
+struct Out {
+    path: std::path::PathBuf,
+    writer: safetensors::Writer<File>,
+    begun: BTreeMap<String, crc32fast::Hasher>,
+}
+
+impl Out {
+    fn create(path: &Path, manifest: &Manifest) -> Result<Self> {
+        let failed = || EngineError::io(path, "written");
+        let file = File::create(path).map_err(failed())?;
+        let writer = safetensors::Writer::new(file, &manifest.tensors).map_err(failed())?;
+        Ok(Self { path: path.to_owned(), writer, begun: BTreeMap::new() })
+    }
+
+    /// Adds to what there is of a tensor.
+    fn part(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.begun.entry(name.to_owned()).or_default().update(bytes);
+        self.writer.part(name, bytes).map_err(EngineError::io(&self.path, "written"))
+    }
+
+    fn finish(self) -> Result<BTreeMap<String, u32>> {
+        let failed = || EngineError::io(&self.path, "written");
+        self.writer.finish().map_err(failed())?.sync_all().map_err(failed())?;
+        Ok(self.begun.into_iter().map(|(name, sum)| (name, sum.finalize())).collect())
+    }
+}
+
+/// Opens what was written as anyone would, and takes every tensor's checksum again.
+fn read_back(
+    sums: &BTreeMap<String, u32>,
+    header: &ModelHeader,
+    layouts: &[Layout],
+    folder: &Path,
+    written: &[String],
+) -> Result<Inspected> {
+    let files = written.iter().map(|path| verify::input(folder, path)).collect::<Result<Vec<_>>>()?;
+    let (inspected, checkpoint) =
+        inspect(&files).map_err(|error| verify::failed("", format!("can't be opened again: {error}")))?;
+    let sites = &inspected.header.sites;
+    if sites.len() != header.sites.len() {
+        return Err(verify::failed("", "holds other sites than were written"));
+    }
+    for ((site, before), layout) in sites.iter().zip(&header.sites).zip(layouts) {
+        if site.spec != before.spec || site.layout != *layout {
+            return Err(verify::failed(&before.spec.site, "reads back in another form"));
+        }
+    }
+    for (name, sum) in sums {
+        let found = checkpoint.bytes(name).map(crc32fast::hash);
+        if found != Some(*sum) {
+            return Err(verify::failed("", format_args!("differs in '{name}'")));
+        }
+    }
+    Ok(inspected)
+}
