@@ -21,15 +21,31 @@ const ROUND: f32 = 12_582_912.0;
 const BOUND: f32 = 4_194_304.0;
 
 impl Steps {
+    /// The code of a weight over the scale, which lies within [`BOUND`].
     #[inline(always)]
     #[allow(clippy::inline_always)] // must become part of the vectorized loop
     fn code(self, scaled: f32) -> f32 {
-        let whole = (scaled.clamp(-BOUND, BOUND) + ROUND) - ROUND;
+        let whole = (scaled + ROUND) - ROUND;
         (whole + self.zero).clamp(self.low, self.high)
     }
 }
 
+/// The smallest and the largest of some numbers and 0.
+pub fn range(weights: &[f32]) -> (f32, f32) {
+    Arch::new().dispatch(|| {
+        let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
+        for chunk in weights.chunks(16) {
+            for ((low, high), w) in low.iter_mut().zip(&mut high).zip(chunk) {
+                *low = low.min(*w);
+                *high = high.max(*w);
+            }
+        }
+        (low.iter().copied().fold(0f32, f32::min), high.iter().copied().fold(0f32, f32::max))
+    })
+}
+
 /// `Σ e_j (w_j - ŵ_j)²`, `e` being 1 without importance; in sixteen f32 sums, which is enough to compare grids for one group.
+/// Weights are at most 2²² steps from 0.
 pub fn error(weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f32 {
     let arch = Arch::new();
     match importance {
@@ -42,7 +58,7 @@ pub fn error(weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f32 {
 pub fn codes(weights: &[f32], steps: Steps, codes: &mut [i8]) {
     Arch::new().dispatch(|| {
         for (code, w) in codes.iter_mut().zip(weights) {
-            *code = steps.code(w / steps.scale) as i8;
+            *code = steps.code((w / steps.scale).clamp(-BOUND, BOUND)) as i8;
         }
     });
 }

@@ -84,7 +84,7 @@ impl Scheme {
         // What no input ever reaches is all the same: then every weight counts alike
         let importance = importance.filter(|all| all.iter().any(|e| *e > 0.0));
         // The range holds 0, so that an exact zero stays one
-        let (min, max) = weights.iter().fold((0f32, 0f32), |(min, max), w| (min.min(*w), max.max(*w)));
+        let (min, max) = rounding::range(weights);
         let full = self.over(min, max);
         if self.observer == Observer::MinMax || min == max {
             return full;
@@ -101,10 +101,14 @@ impl Scheme {
             }
             best.0
         };
-        let coarse = match self.foretold(weights, max.max(-min), importance) {
-            Some(permille) => permille,
-            None => (20..=120).rev().fold(1000, |_, percent| look(10 * percent)),
-        };
+        if let Some(permille) = self.foretold(weights, max.max(-min), importance) {
+            // Around it the error is flat, but for what rounding happens to do
+            (-3..=3).for_each(|step| {
+                look(permille + 3 * step);
+            });
+            return best.1;
+        }
+        let coarse = (20..=120).rev().fold(1000, |_, percent| look(10 * percent));
         (coarse - 9..coarse + 10).for_each(|permille| {
             look(permille);
         });
@@ -121,7 +125,14 @@ impl Scheme {
         if self.bits != 8 || !self.symmetric || importance.is_some() || weights.len() < 64 {
             return None;
         }
-        let mut tail: Vec<f32> = weights.iter().map(|w| w.abs()).filter(|w| *w > FROM * largest).collect();
+        let from = FROM * largest;
+        let mut tail: Vec<f32> = Vec::new();
+        for chunk in weights.chunks(16) {
+            // Most have none, which is seen of all at once
+            if chunk.iter().fold(0f32, |top, w| top.max(w.abs())) > from {
+                tail.extend(chunk.iter().map(|w| w.abs()).filter(|w| *w > from));
+            }
+        }
         tail.sort_by(|a, b| b.total_cmp(a));
         let rounding = weights.len() as f64 / (12.0 * 127.0 * 127.0);
         // From the largest down: what is cut off only grows

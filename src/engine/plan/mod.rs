@@ -1,12 +1,14 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
 mod layouts;
+mod predict;
 mod resolve;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use layouts::layouts;
+pub use predict::{STREAMED_WEIGHTS, goes_by_rows, is_streamed};
 pub use resolve::resolve;
 
 /// What will be done, exactly. Deterministic; holds no clock.

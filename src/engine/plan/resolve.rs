@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use super::predict::predict;
+use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage};
 use crate::engine::export::hf;
 use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
@@ -54,7 +55,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
         return Err(problems);
     };
-    let predicted = predict(header, &layouts, &evaluate, available, size_bytes, stages.len());
+    let predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
     let calibration = wants.then(|| plan_calibration(recipe, header, available));
     let notes = notes(header, available, &evaluate, calibration.as_ref());
     Ok(Plan {
@@ -176,35 +177,6 @@ fn plan_calibration(recipe: &Recipe, header: &ModelHeader, available: &Available
         num_calibration_samples: asked.map_or(DEFAULT_CALIBRATION_ROWS, |asked| asked.num_calibration_samples),
         max_seq_length: asked.map_or(DEFAULT_SEQ_LENGTH, |asked| asked.max_seq_length).min(positions),
         is_made: available.calibration_rows.is_none() && available.training_rows.is_none(),
-    }
-}
-
-fn predict(
-    header: &ModelHeader,
-    layouts: &[Layout],
-    evaluate: &PlannedEvaluate,
-    available: &Available,
-    size_bytes: u64,
-    stages: usize,
-) -> Predicted {
-    let largest = header.sites.iter().map(|s| s.layout.parameters()).max().unwrap_or(0);
-    // Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself
-    let models = header.parameters.saturating_mul(4).saturating_mul(if evaluate.metrics.is_empty() { 1 } else { 3 });
-    let data = available.evaluation_rows.unwrap_or(0).saturating_mul(8 << 10);
-    let peak_memory_bytes = models.saturating_add(largest.saturating_mul(40)).saturating_add(data) + (192 << 20);
-    let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
-    // Two cores run about 1e11 multiplications a second; a decomposition takes some 20 passes of out · in · min
-    let encoder = hf::parameters(header, layouts) as f64;
-    let rows = available.evaluation_rows.unwrap_or(256) as f64;
-    let passes = if evaluate.metrics.is_empty() { 0.0 } else { (2 + stages) as f64 };
-    let wall_seconds = 1.0 + header.parameters as f64 * 1e-7 + rows * 64.0 * encoder * passes / 1e11;
-    Predicted {
-        size_bytes,
-        files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes }],
-        parameters: hf::parameters(header, layouts),
-        peak_memory_bytes,
-        disk_bytes: size_bytes.saturating_add(others).saturating_add(16 << 20),
-        wall_seconds: (wall_seconds * 10.0).round() / 10.0,
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn compress(
     let from = Opened { source, inspected: &inspected, checkpoint: &checkpoint };
     let origin = Origin { source, reference: None, recipe: Some((recipe, &plan)), datasets, available: &available };
     let run = Run { recipe, plan: &plan, from, folder: &folder, origin, started };
-    if streamed::fits(&plan) { run.streamed(ctx) } else { run.in_memory(datasets, ctx) }
+    if plan::is_streamed(&plan.evaluate, &plan.stages) { run.streamed(ctx) } else { run.in_memory(datasets, ctx) }
 }
 
 /// A recipe on its way.

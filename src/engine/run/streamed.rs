@@ -22,10 +22,8 @@ use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::model::linear::{Dense, Input, Linear, LinearMap, StorageId};
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
-use crate::engine::plan::{self, Plan};
+use crate::engine::plan::{self, Plan, STREAMED_WEIGHTS};
 
-/// Weights that are worked on at a time, where rows do not depend on each other: 16 MB as f32.
-const WEIGHTS: usize = 4 << 20;
 /// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
 const ROWS: usize = 32;
 
@@ -41,16 +39,7 @@ pub(super) struct Streamed {
     pub(super) fallbacks: Vec<Vec<Fallback>>,
 }
 
-/// Whether a plan can be run so.
-pub(super) fn fits(plan: &Plan) -> bool {
-    let streams = |stage| match bind(stage) {
-        Ok(Action::Site(action)) => action.streams() != Streams::No,
-        _ => false,
-    };
-    plan.evaluate.metrics.is_empty() && plan.stages.iter().all(streams)
-}
-
-/// Runs a plan that [`fits`].
+/// Runs a plan that [`plan::is_streamed`].
 ///
 /// # Errors
 ///
@@ -115,13 +104,11 @@ impl Work<'_> {
     /// Writes the site's new tensors; gives the error and what was not done as asked.
     fn change(&self, out: &mut Out) -> Result<(f64, Found)> {
         let spec = &self.site.spec;
-        let rows = match &self.site.layout {
-            Layout::Dense { out, r#in, dtype: _, transposed: false }
-                if !spec.is_centered && self.actions.iter().all(|(_, action)| action.streams() == Streams::Rows) =>
-            {
-                ((WEIGHTS / r#in.max(&1)).next_multiple_of(ROWS)).min(*out)
-            }
-            _ => spec.out,
+        let by_rows = self.actions.iter().all(|(_, action)| action.streams() == Streams::Rows);
+        let rows = if by_rows && plan::goes_by_rows(self.site) {
+            (STREAMED_WEIGHTS / spec.r#in.max(1)).next_multiple_of(ROWS).min(spec.out)
+        } else {
+            spec.out
         };
         let mut distance = Distance::default();
         let mut whole = None;

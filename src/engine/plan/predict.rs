@@ -1,0 +1,87 @@
+//! What a plan will come to: bytes exactly, memory and time as well as can be told before it runs.
+
+use super::{Available, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use crate::engine::export::hf;
+use crate::engine::method::{self, Action, Streams};
+use crate::engine::model::{Layout, ModelHeader, SiteHeader};
+
+/// Weights that a streamed run works on at a time, where rows do not depend on each other: 1 MiB as f32, so that what is
+/// done to them one after another finds them in the processor's cache, and memory that was freed is used again.
+pub const STREAMED_WEIGHTS: usize = 256 << 10;
+
+/// Memory that a streamed run takes besides its weights: the program, headers, buffers.
+const STREAMED_BASE_BYTES: u64 = 8 << 20;
+/// A weight before, after, and as a code, with what is written of it.
+const STREAMED_WEIGHT_BYTES: u64 = 12;
+/// A weight of a map that is taken apart whole, in f64, with its factors.
+const MAP_WEIGHT_BYTES: u64 = 40;
+
+/// How little of the model a stage must see at a time.
+fn streams(stage: &PlannedStage) -> Streams {
+    let bound = method::find(&stage.method).zip(stage.params.as_object());
+    match bound.and_then(|(method, params)| method.bind(params).ok()) {
+        Some(Action::Site(action)) => action.streams(),
+        _ => Streams::No,
+    }
+}
+
+/// Whether a run goes tensor by tensor: nothing is measured by running the model, and no stage must see more than a map.
+pub fn is_streamed(evaluate: &PlannedEvaluate, stages: &[PlannedStage]) -> bool {
+    evaluate.metrics.is_empty() && stages.iter().all(|stage| streams(stage) != Streams::No)
+}
+
+/// Predictions for a plan whose result has these layouts.
+pub(super) fn predict(
+    header: &ModelHeader,
+    layouts: &[Layout],
+    (stages, evaluate): (&[PlannedStage], &PlannedEvaluate),
+    available: &Available,
+    size_bytes: u64,
+) -> Predicted {
+    let peak_memory_bytes = if is_streamed(evaluate, stages) {
+        let peak = header.sites.iter().map(|site| streamed_bytes(site, stages)).max().unwrap_or(0);
+        STREAMED_BASE_BYTES.saturating_add(peak)
+    } else {
+        whole_bytes(header, evaluate, available)
+    };
+    let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
+    // Two cores run about 1e11 multiplications a second; a decomposition takes some 20 passes of out · in · min
+    let encoder = hf::parameters(header, layouts) as f64;
+    let rows = available.evaluation_rows.unwrap_or(256) as f64;
+    let passes = if evaluate.metrics.is_empty() { 0.0 } else { (2 + stages.len()) as f64 };
+    let wall_seconds = 1.0 + header.parameters as f64 * 1e-8 + rows * 64.0 * encoder * passes / 1e11;
+    Predicted {
+        size_bytes,
+        files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes }],
+        parameters: hf::parameters(header, layouts),
+        peak_memory_bytes,
+        disk_bytes: size_bytes.saturating_add(others).saturating_add(16 << 20),
+        wall_seconds: (wall_seconds * 10.0).round() / 10.0,
+    }
+}
+
+/// Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself: an
+/// upper estimate.
+fn whole_bytes(header: &ModelHeader, evaluate: &PlannedEvaluate, available: &Available) -> u64 {
+    let largest = header.sites.iter().map(|s| s.layout.parameters()).max().unwrap_or(0);
+    let models = header.parameters.saturating_mul(4).saturating_mul(if evaluate.metrics.is_empty() { 1 } else { 3 });
+    let data = available.evaluation_rows.unwrap_or(0).saturating_mul(8 << 10);
+    models.saturating_add(largest.saturating_mul(MAP_WEIGHT_BYTES)).saturating_add(data).saturating_add(192 << 20)
+}
+
+/// What one site takes while it passes.
+fn streamed_bytes(site: &SiteHeader, stages: &[PlannedStage]) -> u64 {
+    let weights = site.layout.parameters();
+    let mut own = stages.iter().filter(|stage| stage.sites.contains(&site.spec.site)).map(streams);
+    let by_rows = own.all(|streams| streams == Streams::Rows);
+    if by_rows && goes_by_rows(site) {
+        weights.min(STREAMED_WEIGHTS as u64).saturating_mul(STREAMED_WEIGHT_BYTES)
+    } else {
+        weights.saturating_mul(MAP_WEIGHT_BYTES)
+    }
+}
+
+/// Whether a site's rows can be handed over apart: a plain matrix that lies row by row, of which no norm sees the columns.
+pub fn goes_by_rows(site: &SiteHeader) -> bool {
+    matches!(site.layout, Layout::Dense { transposed: false, .. }) && !site.spec.is_centered
+}
