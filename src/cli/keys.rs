@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::database::with_database;
 use crate::config::{DatabaseSettings, StateSettings};
-use crate::db::keys::{Key, NewKey, Scope};
+use crate::db::keys::{First, Key, NewKey, Scope};
 use crate::db::{self, DEFAULT_TENANT, ListFilter, Pool};
 use crate::id::KeyId;
 use crate::key::Secret;
@@ -42,6 +42,12 @@ enum Command {
         /// Days after which it is not taken any more. Without it, never.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
         expires: Option<u32>,
+        /// Make it only where there is no key yet that is taken; else say so, print nothing, and exit with 0.
+        ///
+        /// For scripts that start a service: run as often as you like, also at once, there is one key after it. One that
+        /// was revoked or has expired does not count.
+        #[arg(long)]
+        if_none: bool,
     },
     /// List the keys, newest first, without what they are recognized by.
     List,
@@ -79,7 +85,7 @@ impl Command {
     /// What goes to standard output, and what a person should know beside it.
     async fn run(&self, pool: &Pool) -> anyhow::Result<(String, String)> {
         match self {
-            Self::Create { name, scopes, expires } => {
+            Self::Create { name, scopes, expires, if_none } => {
                 let secret = Secret::new(KeyId::new())?;
                 let mut scopes = scopes.clone();
                 scopes.sort_unstable();
@@ -91,8 +97,10 @@ impl Command {
                     scopes,
                     expires_in_seconds: expires.map(|days| days.saturating_mul(DAY_SECONDS)),
                 };
-                let key = db::keys::insert(pool, DEFAULT_TENANT, &new).await.context("the key can't be kept")?;
-                Ok((format!("{}\n", secret.reveal()), shown_once(&key)))
+                Ok(match keep(pool, &new, *if_none).await.context("the key can't be kept")? {
+                    First::Made(key) => (format!("{}\n", secret.reveal()), shown_once(&key)),
+                    First::There(key) => (String::new(), there(&key)),
+                })
             }
             Self::List => Ok((table(&all(pool).await?, Utc::now()), String::new())),
             Self::Revoke { id } => match db::keys::revoke(pool, DEFAULT_TENANT, *id).await? {
@@ -108,6 +116,21 @@ impl Command {
             }
         }
     }
+}
+
+async fn keep(pool: &Pool, new: &NewKey, if_none: bool) -> db::Result<First> {
+    if if_none {
+        return db::keys::insert_if_none(pool, DEFAULT_TENANT, new).await;
+    }
+    Ok(First::Made(db::keys::insert(pool, DEFAULT_TENANT, new).await?))
+}
+
+fn there(key: &Key) -> String {
+    format!(
+        "no key was made, for there is one: {} '{}'. Its text was shown when it was made; 'pare keys rotate {}' prints \
+         another, and without --if-none this makes one more",
+        key.id, key.name, key.id
+    )
 }
 
 fn shown_once(key: &Key) -> String {

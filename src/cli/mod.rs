@@ -99,8 +99,9 @@ enum Command {
     /// As soon as there is one, servers ask for it; an address that other machines reach needs one before it is listened
     /// on. Works on DATABASE_URL, or on the private cluster of the state folder, while a server runs there and while
     /// none does. A key is printed once, on standard output.
-    #[command(after_long_help = concat!("Example:\n  KEY=$(pare keys create --name ci --scopes read,write --expires 90)\n",
-        "  curl -H \"Authorization: Bearer $KEY\" localhost:8080/v1/jobs\n\n",
+    #[command(after_long_help = concat!("Examples:\n  KEY=$(pare keys create --name ci --scopes read,write --expires 90)\n",
+        "  curl -H \"Authorization: Bearer $KEY\" localhost:8080/v1/jobs\n",
+        "  pare keys create --name first --scopes read,write,admin --if-none   # before every start; the first makes it\n\n",
         "Exit codes: 0 done, 1 failed, 2 the command line is wrong."))]
     Keys(keys::Keys),
     Compress(compress::Args),

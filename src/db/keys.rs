@@ -1,6 +1,7 @@
 //! API keys. A row is never deleted: where a key was made once, keys are asked for ever after.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{ListFilter, Pool, Result};
@@ -84,6 +85,15 @@ pub struct Key {
     pub is_usable: bool,
 }
 
+/// What became of a key that was to be the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum First {
+    /// It was kept: there was none that is taken.
+    Made(Key),
+    /// It was not: this one is taken, the oldest of those that are.
+    There(Key),
+}
+
 /// A key with what it is recognized by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -125,6 +135,33 @@ macro_rules! key_query {
 
 /// Keeps a key.
 pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewKey) -> Result<Key> {
+    let mut conn = pool.acquire().await?;
+    insert_in(&mut conn, tenant, new).await
+}
+
+/// Keeps a key where the tenant has none that is taken now.
+///
+/// Of those who come at once one makes a key, and the others are given it. Who makes one in another way, by [`insert`],
+/// is waited for too.
+pub async fn insert_if_none(pool: &Pool, tenant: Uuid, new: &NewKey) -> Result<First> {
+    let mut tx = pool.begin().await?;
+    // Every key that is kept shares a lock on its tenant's row, by its foreign key: this one shuts them out.
+    sqlx::query!("select from tenants where id = $1 for update", tenant).execute(&mut *tx).await?;
+    let query = key_query!(
+        "select",
+        "from api_keys where tenant_id = $1
+            and revoked_at is null and (expires_at is null or expires_at > now()) order by id limit 1",
+        tenant,
+    );
+    if let Some(kept) = query.fetch_optional(&mut *tx).await? {
+        return Ok(First::There(kept.key));
+    }
+    let key = insert_in(&mut tx, tenant, new).await?;
+    tx.commit().await?;
+    Ok(First::Made(key))
+}
+
+async fn insert_in(conn: &mut PgConnection, tenant: Uuid, new: &NewKey) -> Result<Key> {
     let scopes: Vec<String> = new.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let query = key_query!(
         "insert into api_keys (id, tenant_id, name, key_sha256, scopes, expires_at)
@@ -137,7 +174,7 @@ pub async fn insert(pool: &Pool, tenant: Uuid, new: &NewKey) -> Result<Key> {
         &scopes,
         new.expires_in_seconds.map(f64::from),
     );
-    Ok(query.fetch_one(pool).await?.key)
+    Ok(query.fetch_one(conn).await?.key)
 }
 
 /// The key of that id, whoever's it is, usable or not.

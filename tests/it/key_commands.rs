@@ -1,13 +1,19 @@
 //! `pare keys`, and what `pare serve` makes of keys.
 
+use pare::db::DEFAULT_TENANT;
+use pare::db::keys::{self, Scope};
 use pare::key::Secret;
+use sqlx::AssertSqlSafe;
 
-use crate::support::cluster::database;
-use crate::support::process::{Program, pare, said};
+use crate::keys::make;
+use crate::support::cluster::{Database, database};
+use crate::support::process::{Program, client, pare, said};
+use crate::support::worker::until;
+
+const FIRST: [&str; 7] = ["keys", "create", "--name", "first", "--scopes", "read,write,admin", "--if-none"];
 
 async fn status(address: &str, path: &str, key: Option<&str>) -> u16 {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut request = client.get(format!("{address}{path}"));
+    let mut request = client().get(format!("{address}{path}"));
     if let Some(key) = key {
         request = request.bearer_auth(key);
     }
@@ -73,11 +79,81 @@ async fn keys_belong_to_a_state_folder_whether_a_server_runs_there_or_not() {
     assert_eq!(status(&address, "/v1/models", Some(&second)).await, 200);
     let id = Secret::parse(&first).unwrap().id().to_string();
     said(&pare(&["keys", "revoke", &id], &at));
-    crate::support::worker::until("the end of the first key", async || {
+    until("the end of the first key", async || {
         (status(&address, "/v1/models", Some(&first)).await == 401).then_some(())
     })
     .await;
     assert!(server.stop());
     let list = said(&pare(&["keys", "list"], &at));
     assert!(list.contains("first") && list.contains("second") && list.contains("revoked"), "{list}");
+}
+
+#[tokio::test]
+async fn a_first_key_is_made_where_none_is_taken_and_only_there() {
+    let database = database().await;
+    let at = [("DATABASE_URL", database.url.as_str())];
+    let first = Secret::parse(said(&pare(&FIRST, &at)).trim()).expect("the key and nothing else").id();
+    let again = pare(&FIRST, &at);
+    assert_eq!(said(&again), "", "a script that reads the key sees that there is none");
+    let why = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(why.contains(&first.to_string()) && why.contains("'first'"), "{why}");
+
+    // Keys that are not taken any more do not count.
+    said(&pare(&["keys", "revoke", &first.to_string()], &at));
+    let second = Secret::parse(said(&pare(&FIRST, &at)).trim()).expect("the one before is revoked").id();
+    let expire = format!("update api_keys set expires_at = now() where id = '{}'", second.0);
+    sqlx::query(AssertSqlSafe(expire)).execute(&database.pool).await.unwrap();
+    let third = Secret::parse(said(&pare(&FIRST, &at)).trim()).expect("the one before has expired").id();
+    assert!(keys::find(&database.pool, DEFAULT_TENANT, third).await.unwrap().unwrap().is_usable);
+    assert_eq!(said(&pare(&FIRST, &at)), "");
+}
+
+/// Waits until so many wait for a row of this database.
+async fn waiting(database: &Database, many: i64) {
+    let query = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and wait_event <> 'advisory'";
+    until("whoever waits for a row", async || {
+        let found: i64 = sqlx::query_scalar(query).fetch_one(&database.pool).await.unwrap();
+        (found == many).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_that_come_at_once_one_makes_the_first_key() {
+    let database = database().await;
+    // No key can be kept while this lasts: both have come as far as they can before either keeps one.
+    let mut held = database.pool.begin().await.unwrap();
+    sqlx::query("select from tenants for update").execute(&mut *held).await.unwrap();
+    let come = || {
+        let url = database.url.clone();
+        tokio::task::spawn_blocking(move || said(&pare(&FIRST, &[("DATABASE_URL", &url)])))
+    };
+    let (one, other) = (come(), come());
+    waiting(&database, 2).await;
+    held.commit().await.unwrap();
+    let told = [one.await.unwrap(), other.await.unwrap()];
+    assert_eq!(told.iter().filter(|text| Secret::parse(text.trim()).is_some()).count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|text| text.is_empty()).count(), 1, "{told:?}");
+    let kept: i64 = sqlx::query_scalar("select count(*) from api_keys").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test]
+async fn a_first_key_waits_for_one_that_is_being_made_in_another_way() {
+    let database = database().await;
+    let other = make(&database.pool, DEFAULT_TENANT, &[Scope::Read]).await.id();
+    // The same once more, not committed yet; the one that was is away.
+    let mut making = database.pool.begin().await.unwrap();
+    let copy = "insert into api_keys (id, tenant_id, name, key_sha256, scopes)
+        select gen_random_uuid(), tenant_id, 'on its way', key_sha256, scopes from api_keys";
+    sqlx::query(copy).execute(&mut *making).await.unwrap();
+    keys::revoke(&database.pool, DEFAULT_TENANT, other).await.unwrap();
+    let url = database.url.clone();
+    let come = tokio::task::spawn_blocking(move || pare(&FIRST, &[("DATABASE_URL", &url)]));
+    waiting(&database, 1).await;
+    making.commit().await.unwrap();
+    let told = come.await.unwrap();
+    assert_eq!(said(&told), "");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("'on its way'"), "{told:?}");
 }

@@ -51,6 +51,12 @@ impl Drop for Program {
     }
 }
 
+/// A client for what a program serves.
+pub(crate) fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// Runs `pare ARGUMENTS` to its end.
 pub(crate) fn pare(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     bare(arguments, variables).stdin(Stdio::null()).output().unwrap()
