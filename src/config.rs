@@ -94,7 +94,7 @@ pub fn client_state_folder() -> Option<PathBuf> {
 pub struct DatabaseSettings {
     /// The Postgres database to use: postgres://user@host/name.
     ///
-    /// Without it, `serve` runs a private cluster in the state folder.
+    /// Without it, `serve` runs a private cluster in the state folder. The password may stand in PGPASSWORD instead.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// The folder of `initdb` and `postgres`, for the private cluster. Found by itself where they are installed.

@@ -22,6 +22,7 @@ mod state;
 mod stop;
 mod stopwatch;
 mod upload;
+mod wait;
 mod work;
 
 use std::process::ExitCode;
@@ -57,16 +58,16 @@ enum Command {
     ///
     /// Without further settings it keeps everything under one state folder and runs a private Postgres there, so that
     /// one command on a laptop is a whole service. With DATABASE_URL and STORE_URL any number of servers and workers
-    /// share one queue. The first line on standard output is `listening on http://ADDRESS`. SIGTERM and Ctrl-C end it
-    /// within 30 seconds; jobs that run are given back to the queue.
+    /// share one queue; a database that is away is waited for. The first line on standard output is
+    /// `listening on http://ADDRESS`. SIGTERM and Ctrl-C end it within 30 seconds; jobs that run are given back to the queue.
     #[command(after_long_help = concat!("Example:\n  pare serve --listen 127.0.0.1:8080 --state-dir ./state\n\n",
         "Exit codes: 0 ended on request, 1 failed, 2 the command line is wrong."))]
     Serve(serve::Serve),
     /// Run jobs of a shared queue, without an HTTP interface.
     ///
     /// It needs the database and the store of the servers whose jobs it runs. As many as you like may run, each with a
-    /// state folder of its own for scratch space. SIGTERM and Ctrl-C end it within 30 seconds; jobs that run are given
-    /// back to the queue.
+    /// state folder of its own for scratch space. A database that is away is waited for. SIGTERM and Ctrl-C end it within
+    /// 30 seconds; jobs that run are given back to the queue.
     #[command(after_long_help = concat!("Example:\n",
         "  pare work --database-url postgres://pare@db/pare --store-url s3://models/pare --workers 2\n\n",
         "Exit codes: 0 ended on request, 1 failed, 2 the command line is wrong."))]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::descriptors;
 use super::state::{State, prepare_tls};
 use super::stop;
+use super::wait;
 use super::work::{config, own_program, release_own, run_workers, sandbox, sweep, worker_connections};
 use crate::config::{
     Allowance, DatabaseSettings, HttpSettings, RetentionSettings, StateSettings, StoreSettings, WorkerSettings,
@@ -54,7 +55,8 @@ impl Serve {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let shutdown = stop::on_signal()?;
-            let cluster = match self.database.database_url {
+            let cluster = match &self.database.database_url {
+                Some(url) if !wait::for_database(url, &shutdown).await? => return Ok(()),
                 Some(_) => None,
                 None => Some(self.start_cluster(&state).await?),
             };

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::state::{State, prepare_tls};
 use super::stop;
+use super::wait;
 use crate::config::{
     Allowance, DatabaseSettings, Listen, MetricsSettings, RetentionSettings, SettingError, StateSettings,
     StoreSettings, WorkerSettings,
@@ -62,6 +63,9 @@ impl Work {
         let reserve_bytes = self.state.disk_reserve_bytes(&state.folder);
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
             let shutdown = stop::on_signal()?;
+            if !wait::for_database(url, &shutdown).await? {
+                return Ok(());
+            }
             let pool =
                 db::connect(url, worker_connections(&allowance)).await.context("the database can't be opened")?;
             db::check_current(&pool).await?;

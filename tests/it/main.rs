@@ -11,6 +11,7 @@ mod contract;
 mod corpus;
 mod crash;
 mod dashboard;
+mod database_away;
 mod datasets;
 mod deletes;
 mod faults;

@@ -1,6 +1,5 @@
 //! Workers that are cut off from their database, and servers that have no connection to it left.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,10 +20,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// A way to the database that can be cut; what a worker at its end has.
 async fn way_to(bench: &Bench) -> (Proxy, db::Pool) {
-    let query = "select current_setting('unix_socket_directories'), current_setting('port'), current_database()::text";
-    let (folder, port, name): (String, String, String) = sqlx::query_as(query).fetch_one(bench.pool()).await.unwrap();
-    let proxy = Proxy::to_socket(&PathBuf::from(folder).join(format!(".s.PGSQL.{port}"))).await;
-    let url = format!("postgres://postgres@{}/{name}", proxy.address);
+    let (proxy, url) = Proxy::to_database(bench.pool()).await;
     let pool = db::connect(&url, 6).await.unwrap();
     (proxy, pool)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pare::db::Pool;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
@@ -37,9 +38,18 @@ impl Proxy {
         Self::open(To::Tcp(to.to_owned())).await
     }
 
-    /// Opens a way to a socket of this machine.
-    pub(crate) async fn to_socket(to: &Path) -> Self {
+    async fn to_socket(to: &Path) -> Self {
         Self::open(To::Unix(to.to_owned())).await
+    }
+
+    /// Opens a way to a test's database, and says what its address is over it.
+    pub(crate) async fn to_database(pool: &Pool) -> (Self, String) {
+        let query =
+            "select current_setting('unix_socket_directories'), current_setting('port'), current_database()::text";
+        let (folder, port, name): (String, String, String) = sqlx::query_as(query).fetch_one(pool).await.unwrap();
+        let proxy = Self::to_socket(&PathBuf::from(folder).join(format!(".s.PGSQL.{port}"))).await;
+        let url = format!("postgres://postgres@{}/{name}", proxy.address);
+        (proxy, url)
     }
 
     async fn open(to: To) -> Self {
