@@ -1,5 +1,6 @@
 //! The queue, against a real Postgres.
 
+mod checkpoints;
 mod claiming;
 mod ending;
 mod inputs;

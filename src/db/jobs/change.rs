@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::checkpoint::forget_checkpoint;
 use super::{JobKind, JobState};
 use crate::db::{Result, datasets, models};
 use crate::engine::problem::Problem;
@@ -39,8 +40,8 @@ pub(super) struct Moved {
     pub(super) dataset_id: Option<DatasetId>,
 }
 
-/// Ends a job whose lease was taken, or one that is still `queued` (`lease` is `None`). `None` if it is in neither
-/// place any more.
+/// Ends a job whose lease was taken, or one that is still `queued` (`lease` is `None`), and forgets its checkpoint. `None`
+/// if it is in neither place any more.
 pub(super) async fn end(
     conn: &mut PgConnection,
     id: JobId,
@@ -70,6 +71,7 @@ pub(super) async fn end(
         if lease.is_some() {
             close_attempt(conn, id, moved.attempt, to.as_str()).await?;
         }
+        forget_checkpoint(conn, id).await?;
         log_state(conn, id, &json!({ "state": to, "error": error })).await?;
     }
     Ok(moved)

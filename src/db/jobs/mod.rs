@@ -16,6 +16,7 @@
 
 mod cancel;
 mod change;
+mod checkpoint;
 mod claim;
 mod count;
 mod enqueue;
@@ -33,6 +34,7 @@ mod types;
 mod watch;
 
 pub use cancel::{cancel, delete};
+pub use checkpoint::{Checkpoint, NewCheckpoint, checkpoint, keep_checkpoint};
 pub use claim::{Claimed, Worker, claim};
 pub use count::{Counts, count};
 pub use enqueue::{NewJob, enqueue};

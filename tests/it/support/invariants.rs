@@ -5,7 +5,7 @@
 //!
 //! - I1: every acknowledged job is there and has ended.
 //! - I2: at most one attempt of a job succeeded; the files that are visible are that attempt's, and hash to what is
-//!   recorded; a job that did not succeed has none.
+//!   recorded; a job that did not succeed has none. None that has ended has a checkpoint.
 //! - I3: a job's log runs from 1 without a gap.
 //! - I4: no job leaves a state in which it ended.
 //! - I5: once what nobody names is collected, the bytes that are accounted for are the bytes that are stored.

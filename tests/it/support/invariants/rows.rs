@@ -57,6 +57,10 @@ pub(super) async fn one_success(pool: &Pool, fault: &str) -> i64 {
             || ' of attempt ' || f.attempt
         from job_files f join jobs j on j.id = f.job_id where j.state <> 'succeeded' or f.attempt <> j.attempt";
     none(pool, &format!("{fault} I2"), foreign).await;
+    let kept = "select job_id || ' has ended, and its checkpoint of step ' || step || ' is there' from job_checkpoints
+        union all select job_id || ' has ended, and ' || path || ' of its checkpoint is there' from job_files
+            where role = 'checkpoint'";
+    none(pool, &format!("{fault} I2"), kept).await;
     count(pool, "select count(*) from job_attempts").await
 }
 
