@@ -8,6 +8,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Exit, Invalid, ProcessClock, host};
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Event, Host, Observer, Phase, RunContext};
 use crate::engine::export::verify::input;
 use crate::engine::hash::sha256_file;
@@ -139,6 +140,8 @@ impl Observer for Terminal {
                 self.bar.set_message(unit);
             }
             Event::Note { message } => self.bar.println(message),
+            // nobody keeps them here
+            Event::Checkpoint { .. } | Event::Resumed { .. } => {}
         }
     }
 
@@ -175,6 +178,7 @@ impl Local {
             threads: self.threads,
             scratch,
             host: self.host.clone(),
+            kept: Checkpoint::default(),
         }
     }
 

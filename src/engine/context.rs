@@ -1,11 +1,13 @@
 //! All that the engine knows of the outside world.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{self, Checkpoint, KeptFile};
 use super::error::{EngineError, Result};
 
 /// What a job is doing now. An open list for clients.
@@ -44,6 +46,20 @@ pub enum Event {
     Note {
         /// One sentence.
         message: String,
+    },
+    /// Files lie in the checkpoint's folder that are enough to go on from here.
+    Checkpoint {
+        /// How many there were, with those of the attempts before.
+        step: u64,
+        /// What it was made from: see [`checkpoint::key`].
+        key: String,
+        /// All files that it is made of, by name; those that an earlier attempt left lie where they were given.
+        files: Vec<KeptFile>,
+    },
+    /// The run goes on from what an earlier attempt left.
+    Resumed {
+        /// From which checkpoint.
+        step: u64,
     },
 }
 
@@ -89,6 +105,8 @@ pub struct RunContext<'a> {
     pub scratch: PathBuf,
     /// What is known of the host, for the report: `cpu`, `os`, `instruction_set`.
     pub host: Host,
+    /// What an earlier attempt left, and whether anyone keeps what this one leaves.
+    pub kept: Checkpoint,
 }
 
 /// The machine that a report names.
@@ -116,6 +134,41 @@ impl RunContext<'_> {
     pub fn progress(&self, done: usize, total: usize, unit: &str) -> Result<()> {
         self.observer.on(Event::Progress { done: done as u64, total: total as u64, unit: unit.to_owned() });
         if self.observer.should_stop() { Err(EngineError::Stopped) } else { Ok(()) }
+    }
+
+    /// The folder that files of a checkpoint are written to, each under its name. Makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Io`].
+    pub fn checkpoint_folder(&self) -> Result<PathBuf> {
+        let folder = self.scratch.join(checkpoint::FOLDER);
+        fs::create_dir_all(&folder).map_err(EngineError::io(&folder, "made"))?;
+        Ok(folder)
+    }
+
+    /// Tells that another attempt could go on from here, with the files told before, these new ones, and without those
+    /// that are dropped. A new file is whole, lies in [`RunContext::checkpoint_folder`] under its name, and is never written
+    /// again; a dropped one is removed there. Where nobody keeps them ([`Checkpoint::is_kept`]) this does nothing.
+    ///
+    /// Reads the new files once. Whoever listens publishes them meanwhile: nothing waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Io`] where a file can't be read or removed; [`EngineError::Internal`] where a name is none
+    /// ([`checkpoint::is_name`]) or is in use, a file lies elsewhere, or there are more than [`checkpoint::MOST_FILES`].
+    pub fn keep(&self, new: &[(&str, &Path)], drop: &[&str]) -> Result<()> {
+        let folder = self.scratch.join(checkpoint::FOLDER);
+        let Some(event) = self.kept.next(&folder, new, drop)? else { return Ok(()) };
+        self.observer.on(event);
+        for path in drop.iter().filter(|name| checkpoint::is_name(name)).map(|name| folder.join(name)) {
+            match fs::remove_file(&path) {
+                // an earlier attempt's, which lies elsewhere
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(EngineError::io(path, "removed"))?,
+            }
+        }
+        Ok(())
     }
 
     /// Leaves a note in the job's log.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Given;
 use super::data::DatasetSummary;
 use super::model::ModelHeader;
 use super::plan::Plan;
@@ -100,6 +101,9 @@ pub struct Input {
     pub device: String,
     /// Anonymous memory that it may use; `None` is unlimited.
     pub memory_limit_bytes: Option<u64>,
+    /// What an earlier attempt left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Given>,
 }
 
 /// What a file that a job leaves is for.

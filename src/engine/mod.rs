@@ -4,6 +4,7 @@
 //! it leaves; [`plan`] resolves a recipe against a model's header and reads no weights.
 
 pub mod calibrate;
+pub mod checkpoint;
 pub mod context;
 pub mod data;
 pub mod error;

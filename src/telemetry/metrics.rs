@@ -56,6 +56,10 @@ fn describe() {
         "pare_fenced_writes_total",
         "Writes of a worker that matched no row, since its job was another's by then."
     );
+    describe_counter!(
+        "pare_checkpoints_total",
+        "Checkpoints of jobs: published, resumed from, missed since something was away, refused."
+    );
     describe_counter!("pare_store_errors_total", "Failures of the blob store, by what failed.");
     describe_counter!("pare_db_unavailable_total", "Statements that found no database, or no free connection in time.");
 }
@@ -139,9 +143,15 @@ pub fn lease_lost() {
     counter!("pare_lease_losses_total").increment(1);
 }
 
-/// A worker's write matched no row: `end`, `heartbeat` or `event`.
+/// A worker's write matched no row: `end`, `heartbeat`, `event` or `checkpoint`.
 pub fn write_fenced(write: &'static str) {
     counter!("pare_fenced_writes_total", "write" => write).increment(1);
+}
+
+/// A checkpoint was `published`; a job was `resumed` from one; one was `missed`, since store, database or disk did not take
+/// it, or `refused`, since its process told what is not so.
+pub fn checkpoint(what: &'static str) {
+    counter!("pare_checkpoints_total", "what" => what).increment(1);
 }
 
 /// The blob store failed: `full`, `unavailable`, `corrupt`, `io`.

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Context;
-use super::child::{Child, Exit, Launch};
+use super::checkpoint::Publisher;
+use super::child::{Child, Ears, Exit, Launch};
 use super::ending::{Ending, Refusal, chain};
 use super::hints::Interest;
 use super::journal;
@@ -25,6 +26,7 @@ use super::publish::{out_of_memory, publish, read_output};
 use super::scratch::Scratch;
 use super::trace;
 use crate::db::jobs::{self, Claimed, Job};
+use crate::engine::checkpoint::Given;
 use crate::engine::job::{Output, WORK};
 use crate::telemetry::metrics;
 
@@ -32,6 +34,8 @@ use crate::telemetry::metrics;
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// How long the last lines of a job's log may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
+/// How long the last checkpoint of an attempt may take that another one follows.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
 
 /// An attempt under way.
 struct Attempt<'a> {
@@ -71,10 +75,14 @@ impl Attempt<'_> {
             ending = self.stopped() => return ending,
             prepared = self.persist(|| prepare(self.context, self.job, folder)) => prepared,
         };
-        if let Err(ending) = prepared {
-            return ending;
+        let fetched = match prepared {
+            Ok(fetched) => fetched,
+            Err(ending) => return ending,
+        };
+        if let Some(message) = fetched.note {
+            journal::write(&self.context.pool, &self.lease, "note", &json!({ "message": message })).await;
         }
-        let output = match self.process(folder).await {
+        let output = match self.process(folder, fetched.given.as_ref()).await {
             Ok(output) => output,
             Err(ending) => return ending,
         };
@@ -120,8 +128,9 @@ impl Attempt<'_> {
     }
 
     /// Runs the job's process to its end.
-    async fn process(&self, folder: &Path) -> Result<Output, Ending> {
+    async fn process(&self, folder: &Path, given: Option<&Given>) -> Result<Output, Ending> {
         let (events, heard) = mpsc::channel(journal::BACKLOG);
+        let (checkpoints, told) = watch::channel(None);
         let config = &self.context.config;
         let launch = Launch {
             program: config.program.clone(),
@@ -135,10 +144,12 @@ impl Attempt<'_> {
             tracing::error!(job = %self.job.id, error = %chain(&error), "the job's process could not be run");
             Ending::Crashed
         };
-        let mut child = Child::spawn(launch, events).await.map_err(broken)?;
+        let mut child = Child::spawn(launch, Ears { events, checkpoints }).await.map_err(broken)?;
         let watch = Watch::start(child.group(), config.memory_bytes).map_err(broken)?;
         let journal = journal::keep(self.context.pool.clone(), self.lease.clone(), heard, config.timing.stall);
         let journal = AbortOnDropHandle::new(tokio::spawn(journal.in_current_span()));
+        let publisher = Publisher::new(self.context.clone(), self.job, self.lease.clone(), folder, given);
+        let publisher = AbortOnDropHandle::new(tokio::spawn(publisher.run(told).in_current_span()));
         let (exit, stopped) = tokio::select! {
             biased;
             exit = child.wait() => (exit, None),
@@ -148,9 +159,23 @@ impl Attempt<'_> {
         if timeout(LAST_LINES, journal).await.is_err() {
             tracing::warn!(job = %self.job.id, "the last lines of the job's log were lost");
         }
-        match stopped {
+        let ended = match stopped {
             Some(ending) => Err(ending),
             None => self.result(&exit, &watch, folder).await,
+        };
+        if matches!(ended, Err(Ending::Crashed | Ending::Released)) {
+            self.await_last(publisher).await;
+        }
+        ended
+    }
+
+    /// Waits for the last checkpoint, which the next attempt goes on from.
+    async fn await_last(&self, publisher: AbortOnDropHandle<()>) {
+        tokio::select! {
+            () = self.lease.lost() => {}
+            done = timeout(LAST_CHECKPOINT, publisher) => if done.is_err() {
+                tracing::warn!(job = %self.job.id, "the job's last checkpoint took too long, and is lost");
+            }
         }
     }
 

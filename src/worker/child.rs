@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::Told;
 use super::lines::{Tail, for_each_line};
 use crate::engine::context::Event;
 
@@ -28,6 +29,26 @@ pub(super) struct Launch {
     pub(super) disk_bytes: u64,
     /// Whether it ends where the kernel can't hold it to its folder.
     pub(super) require_sandbox: bool,
+}
+
+/// Where a process's events go.
+#[derive(Debug)]
+pub(super) struct Ears {
+    /// Into the job's log.
+    pub(super) events: mpsc::Sender<Event>,
+    /// The newest checkpoint.
+    pub(super) checkpoints: watch::Sender<Option<Told>>,
+}
+
+impl Ears {
+    fn hear(&self, event: Event) {
+        if let Event::Checkpoint { step, key, files } = event {
+            self.checkpoints.send_replace(Some(Told { step, key, files }));
+        } else {
+            // Full or closed: the job must not wait for those who listen.
+            let _ = self.events.try_send(event);
+        }
+    }
 }
 
 /// How a process ended.
@@ -79,7 +100,7 @@ impl Child {
     /// # Errors
     ///
     /// When it can't be started.
-    pub(super) async fn spawn(launch: Launch, events: mpsc::Sender<Event>) -> io::Result<Self> {
+    pub(super) async fn spawn(launch: Launch, ears: Ears) -> io::Result<Self> {
         let (started, start) = oneshot::channel();
         let (ended, exit) = oneshot::channel();
         thread::Builder::new().name("job".into()).spawn(move || match start_process(&launch) {
@@ -91,7 +112,7 @@ impl Child {
                     group.signal(Signal::KILL);
                 }
                 // Nobody waits any more: the process was killed when its owner let go of it.
-                let _ = ended.send(attend(process, &group, &events));
+                let _ = ended.send(attend(process, &group, &ears));
             }
         })?;
         let (group, stdin) = start.await.map_err(io::Error::other)??;
@@ -135,18 +156,20 @@ fn start_process(launch: &Launch) -> io::Result<Process> {
 }
 
 /// Hears a process out and reaps it.
-fn attend(mut process: Process, group: &Group, events: &mpsc::Sender<Event>) -> io::Result<Exit> {
+fn attend(mut process: Process, group: &Group, ears: &Ears) -> io::Result<Exit> {
     let stderr = process.stderr.take();
     let tail =
         thread::Builder::new().name("job-stderr".into()).spawn(move || stderr.map(read_tail).unwrap_or_default());
     if let Some(stdout) = process.stdout.take() {
-        for_each_line(stdout, |line| {
+        let passed_over = for_each_line(stdout, |line| {
             // What is no event is no business of ours: a library may print.
             if let Ok(event) = serde_json::from_slice(line) {
-                // Full or closed: the job must not wait for those who listen.
-                let _ = events.try_send(event);
+                ears.hear(event);
             }
         });
+        if passed_over > 0 {
+            tracing::warn!(lines = passed_over, "a job's process said lines that are too long to be read");
+        }
     }
     // Wait without reaping, so that the number stays its own until nobody can signal it any more.
     if let Some(pid) = group.pid() {

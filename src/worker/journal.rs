@@ -12,6 +12,7 @@ use super::pace::Pace;
 use crate::db::Pool;
 use crate::db::jobs::append_event;
 use crate::engine::context::Event;
+use crate::telemetry::metrics;
 
 /// Events that wait for the database at the most; a job that says more while the database is away is not heard.
 pub(super) const BACKLOG: usize = 1024;
@@ -26,6 +27,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// too, once for each silence: it may hang, and nobody but its owner knows; its deadline ends it.
 pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiver<Event>, stall: Duration) {
     let mut notes = 0;
+    let mut is_resumed = false;
     let mut pace = Pace::default();
     let mut patience = stall;
     loop {
@@ -69,6 +71,13 @@ pub(super) async fn keep(pool: Pool, lease: Arc<Lease>, mut events: mpsc::Receiv
                 };
                 write(&pool, &lease, "note", &json!({ "message": message })).await;
             }
+            Event::Resumed { step } if !is_resumed => {
+                is_resumed = true;
+                metrics::checkpoint("resumed");
+                write(&pool, &lease, "note", &json!({ "message": format!("goes on from step {step}") })).await;
+            }
+            // Once is enough; and checkpoints are told of when they are published.
+            Event::Resumed { .. } | Event::Checkpoint { .. } => {}
         }
     }
 }

@@ -8,11 +8,12 @@ const LINE_BYTES: usize = 64 << 10;
 /// What is kept of standard error.
 const TAIL_BYTES: usize = 8 << 10;
 
-/// Calls `each` with every line, without its end, until the stream ends or breaks.
-pub(super) fn for_each_line(stream: impl Read, mut each: impl FnMut(&[u8])) {
+/// Calls `each` with every line, without its end, until the stream ends or breaks. Says how many were too long.
+pub(super) fn for_each_line(stream: impl Read, mut each: impl FnMut(&[u8])) -> u64 {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     let mut too_long = false;
+    let mut passed_over = 0;
     loop {
         let available = match reader.fill_buf() {
             Ok([]) => break,
@@ -30,13 +31,16 @@ pub(super) fn for_each_line(stream: impl Read, mut each: impl FnMut(&[u8])) {
         }
         reader.consume(used);
         if ends {
-            if !too_long {
+            if too_long {
+                passed_over += 1;
+            } else {
                 each(&line);
             }
             line.clear();
             too_long = false;
         }
     }
+    passed_over
 }
 
 /// Keeps the last bytes that are written to it.
@@ -73,8 +77,8 @@ mod tests {
         text.extend(vec![b'x'; 3 * LINE_BYTES]);
         text.extend(b"\ntwo\nunfinished");
         let mut seen = Vec::new();
-        for_each_line(text.as_slice(), |line| seen.push(String::from_utf8(line.to_vec()).unwrap()));
-        assert_eq!(seen, ["one", "", "two"]);
+        let passed_over = for_each_line(text.as_slice(), |line| seen.push(String::from_utf8(line.to_vec()).unwrap()));
+        assert_eq!((seen.as_slice(), passed_over), (&["one", "", "two"].map(str::to_owned)[..], 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!                            ├─ sandbox   what the kernel holds it to, tried out at the start
 //!                            ├─ memory    ends it when it outgrows its limit
 //!                            ├─ journal   its events into the job's log
+//!                            ├─ checkpoint  what it leaves on its way into the store, for the next attempt
 //!                            └─ publish   its files into the store, then one transaction
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod attempt;
 mod cgroup;
+mod checkpoint;
 mod child;
 mod collect;
 mod ending;
@@ -84,6 +86,14 @@ impl Config {
     fn free_disk_bytes(&self) -> u64 {
         scratch::free_bytes(&self.scratch).unwrap_or(0).saturating_sub(self.disk_reserve_bytes)
     }
+}
+
+/// Beyond the predicted disk need, for what was not predicted to the byte.
+const DISK_SLACK_BYTES: u64 = 256 << 20;
+
+/// What a file of a job that was predicted to need `disk_bytes` may have, and what its checkpoint may have together.
+pub const fn most_disk_bytes(disk_bytes: u64) -> u64 {
+    disk_bytes.saturating_mul(2).saturating_add(DISK_SLACK_BYTES)
 }
 
 /// How long things take. The lease itself is 60 s, by the database's clock.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::checkpoint::{self, Fetched};
 use super::ending::Refusal;
 use super::{Config, Context};
 use crate::db::datasets::Dataset;
@@ -15,12 +16,12 @@ use crate::engine::recipe::{Evaluate, Recipe, preset};
 use crate::id::{DatasetId, ModelId};
 use crate::store::Digest;
 
-/// Fetches what a job works on into `folder` and writes `input.json` there.
+/// Fetches what a job works on, and what an earlier attempt left, into `folder` and writes `input.json` there.
 ///
 /// # Errors
 ///
 /// [`Refusal`]: the job can't be done as it is, or not now.
-pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<(), Refusal> {
+pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<Fetched, Refusal> {
     for part in ["in", WORK] {
         tokio::fs::create_dir_all(folder.join(part)).await.map_err(Refusal::disk)?;
     }
@@ -35,9 +36,17 @@ pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Resu
         }
     };
     let Config { threads, memory_bytes, device, .. } = &*context.config;
-    let input = Input { task, threads: *threads, device: device.clone(), memory_limit_bytes: Some(*memory_bytes) };
+    let fetched = checkpoint::fetch(context, job, folder).await?;
+    let input = Input {
+        task,
+        threads: *threads,
+        device: device.clone(),
+        memory_limit_bytes: Some(*memory_bytes),
+        checkpoint: fetched.given.clone(),
+    };
     let text = serde_json::to_vec(&input).map_err(Refusal::internal)?;
-    tokio::fs::write(folder.join("input.json"), text).await.map_err(Refusal::disk)
+    tokio::fs::write(folder.join("input.json"), text).await.map_err(Refusal::disk)?;
+    Ok(fetched)
 }
 
 struct Fetch<'a> {

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod cancels;
+mod checkpoints;
 mod client;
 mod cluster;
 mod disks;

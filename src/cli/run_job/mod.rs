@@ -18,6 +18,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::{Interrupted, ProcessClock, host};
+use crate::engine::checkpoint::{self, Checkpoint};
 use crate::engine::context::{Event, Observer, RunContext};
 use crate::engine::error::EngineError;
 use crate::engine::job::{Input, Output, WORK};
@@ -68,6 +69,8 @@ impl RunJob {
         rayon::ThreadPoolBuilder::new().num_threads(input.threads).build_global().context("no threads")?;
         let observer = LineObserver::start()?;
         tell_gaps(&observer, &sandbox);
+        let key = checkpoint::key(&input, &host)?;
+        let kept = Checkpoint::open(input.checkpoint.as_ref(), &key, &observer);
         let ctx = RunContext {
             observer: &observer,
             stopwatch: &clock,
@@ -75,6 +78,7 @@ impl RunJob {
             threads: input.threads,
             scratch: work.clone(),
             host,
+            kept,
         };
         let output = match run::run(&input, &ctx) {
             Ok(output) => output,

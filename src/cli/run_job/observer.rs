@@ -47,7 +47,7 @@ impl LineObserver {
                 *last = None;
                 true
             }
-            Event::Note { .. } => true,
+            Event::Note { .. } | Event::Checkpoint { .. } | Event::Resumed { .. } => true,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pare::engine::checkpoint::Checkpoint;
 use pare::engine::context::{Host, RunContext, Silent, Stopwatch};
 use pare::engine::export::verify::input;
 use pare::engine::job::Source;
@@ -63,5 +64,6 @@ pub(crate) fn with_context<T>(f: impl FnOnce(&RunContext<'_>) -> T) -> T {
         threads: 2,
         scratch: scratch.path().to_owned(),
         host: Host::default(),
+        kept: Checkpoint::default(),
     })
 }

@@ -9,6 +9,7 @@ pub(crate) mod invariants;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod puppet;
 pub(crate) mod results;
 pub(crate) mod s3;
 pub(crate) mod worker;

@@ -176,6 +176,12 @@ impl Running {
         self.shutdown.cancel();
         tokio::time::timeout(PATIENCE, self.task).await.expect("the worker ends").unwrap().unwrap();
     }
+
+    /// Lets go of it where it stands, without a word to anyone: what it ran ends with it.
+    pub(crate) async fn vanish(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
 }
 
 pub(crate) fn write_program(path: &Path, text: &str) {

@@ -15,12 +15,10 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
-use crate::worker::Sandbox;
+use crate::worker::{Sandbox, most_disk_bytes};
 
 /// Beyond the memory limit, for what is no tensor: code's data, stacks, the allocator's slack.
 const SLACK_BYTES: u64 = 256 << 20;
-/// Beyond the predicted disk need, for what was not predicted to the byte.
-const DISK_SLACK_BYTES: u64 = 256 << 20;
 /// Files that may be open at once: a model has at most as many weight files as an upload may have.
 const OPEN_FILES: u64 = 4096;
 /// How far behind everything else we stand for a processor.
@@ -58,7 +56,7 @@ pub(super) fn limit(memory_limit_bytes: Option<u64>, disk_limit_bytes: Option<u6
     }
     if let Some(bytes) = disk_limit_bytes {
         // Of one file. A write beyond it fails like one on a full disk, since the signal that comes along is heard.
-        let wall = bytes.saturating_mul(2).saturating_add(DISK_SLACK_BYTES);
+        let wall = most_disk_bytes(bytes);
         signal_hook::flag::register(libc::SIGXFSZ, std::sync::Arc::default()).context("SIGXFSZ can't be heard")?;
         setrlimit(Resource::Fsize, at(wall)).context("the disk limit can't be set")?;
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
 use crate::engine::model::inspect::inspect;
@@ -34,6 +35,7 @@ fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'
         threads,
         scratch: scratch.path().to_owned(),
         host: Host::default(),
+        kept: Checkpoint::default(),
     };
     let (inspected, checkpoint) = inspect(&files).unwrap();
     let model = Model::load(&inspected, &checkpoint, &ctx).unwrap().realized().unwrap();

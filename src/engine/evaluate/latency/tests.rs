@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use candle_core::Device;
 
 use super::*;
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Event, Host, Observer, Stopwatch};
 
 /// A clock that only moves when it is told to.
@@ -48,6 +49,7 @@ fn context<'a>(clock: &'a Hand, observer: &'a Slow<'a>) -> RunContext<'a> {
         threads: 1,
         scratch: PathBuf::new(),
         host: Host::default(),
+        kept: Checkpoint::default(),
     }
 }
 
