@@ -118,10 +118,10 @@ fn show(out: &Path, report: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// A folder beside the result, removed when the run ends.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn beside(out: &Path) -> anyhow::Result<Self> {
+    pub(super) fn beside(out: &Path) -> anyhow::Result<Self> {
         let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let folder = parent.join(format!(".{name}.pare-{}", std::process::id()));

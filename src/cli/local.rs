@@ -20,25 +20,32 @@ const MOST_FILES: usize = 10_000;
 
 /// A model's folder.
 pub(super) fn model(folder: &Path) -> anyhow::Result<Source> {
+    source(folder, &is_of_a_model)
+}
+
+/// Everything in a folder, but hidden folders.
+pub(super) fn folder(folder: &Path) -> anyhow::Result<Source> {
+    source(folder, &|_| true)
+}
+
+fn source(folder: &Path, keep: &dyn Fn(&str) -> bool) -> anyhow::Result<Source> {
     let mut files = Vec::new();
-    walk(folder, folder, &mut files)?;
+    walk(folder, folder, keep, &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Source { name: name(folder), files })
 }
 
-fn walk(root: &Path, folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Result<()> {
+fn walk(root: &Path, folder: &Path, keep: &dyn Fn(&str) -> bool, files: &mut Vec<InputFile>) -> anyhow::Result<()> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("{} can't be opened as a folder", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
         if path.is_dir() {
-            walk(root, &path, files)?;
+            if !is_hidden(&path) {
+                walk(root, &path, keep, files)?;
+            }
         } else if let Some(relative) = path.strip_prefix(root).ok().and_then(Path::to_str)
-            && is_of_a_model(relative)
+            && keep(relative)
         {
             files.push(input(root, relative)?);
         }
@@ -53,8 +60,12 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<InputFile>) -> anyhow::Resul
 
 /// Weight files that lie beside a safetensors model in other formats are left alone, as are its own examples.
 fn is_of_a_model(path: &str) -> bool {
-    let weights = path.ends_with(".safetensors");
-    (weights && !path.contains('/') && path.starts_with("model")) || [".json", ".txt"].iter().any(|e| path.ends_with(e))
+    let weights = path.ends_with(".safetensors") && !path.contains('/') && path.starts_with("model");
+    !is_hidden(Path::new(path)) && (weights || [".json", ".txt"].iter().any(|e| path.ends_with(e)))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 /// A dataset's file.
@@ -65,6 +76,19 @@ pub(super) fn dataset(path: Option<&PathBuf>) -> anyhow::Result<Option<Source>> 
     };
     let file = input(folder, file).with_context(|| format!("{} can't be read", path.display()))?;
     Ok(Some(Source { name: name(path), files: vec![file] }))
+}
+
+/// A dataset's files, in their order; none where none are named.
+pub(super) fn datasets(paths: &[PathBuf]) -> anyhow::Result<Option<Source>> {
+    let mut whole: Option<Source> = None;
+    for path in paths {
+        match (&mut whole, dataset(Some(path))?) {
+            (Some(whole), Some(more)) => whole.files.extend(more.files),
+            (None, one) => whole = one,
+            (Some(_), None) => {}
+        }
+    }
+    Ok(whole)
 }
 
 fn name(path: &Path) -> String {

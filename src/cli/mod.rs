@@ -22,6 +22,7 @@ mod state;
 mod stop;
 mod stopwatch;
 mod upload;
+mod verify_report;
 mod wait;
 mod work;
 
@@ -111,6 +112,7 @@ enum Command {
     Methods(methods::Args),
     Evaluate(evaluate::Args),
     Upload(upload::Args),
+    VerifyReport(verify_report::Args),
     /// Run one job in this process; a worker starts it.
     #[command(hide = true)]
     RunJob(run_job::RunJob),
@@ -143,6 +145,7 @@ pub fn main() -> ExitCode {
         }
         Command::Evaluate(args) => evaluate::run(args),
         Command::Upload(args) => upload::run(args),
+        Command::VerifyReport(args) => verify_report::run(args),
         Command::RunJob(job) => job.run(),
         Command::RunPostgres(postgres) => postgres.run(),
     };

@@ -50,7 +50,26 @@ pub fn host(binary_sha256: Option<String>) -> Host {
     let system = rustix::system::uname();
     let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let os = [part(system.sysname()), part(system.release()), part(system.machine())].join(" ");
-    Host { cpu: cpu.unwrap_or("unknown").to_owned(), os, binary_sha256 }
+    Host { cpu: cpu.unwrap_or("unknown").to_owned(), os, instruction_set: instruction_set(), binary_sha256 }
+}
+
+/// The instructions that the matrix product and our own loops choose among: sums are taken in another order with each.
+fn instruction_set() -> String {
+    let mut found = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+        let named = [("avx2", has!("avx2")), ("fma", has!("fma")), ("f16c", has!("f16c")), ("avx512", avx512)];
+        found.extend(named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use std::arch::is_aarch64_feature_detected as has;
+        let named = [("neon", has!("neon")), ("fp16", has!("fp16"))];
+        found.extend(named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
+    }
+    found.join(" ")
 }
 
 #[cfg(test)]
@@ -70,6 +89,7 @@ mod tests {
         assert!(peak > 1 << 20);
         let taken = std::hint::black_box(vec![1_u8; 64 << 20]);
         assert!(clock.peak_memory_bytes().unwrap() >= peak.max(taken.len() as u64), "each look is a new one");
-        assert!(!host(None).os.is_empty());
+        let host = host(None);
+        assert!(!host.os.is_empty() && host.instruction_set.starts_with(std::env::consts::ARCH), "{host:?}");
     }
 }

@@ -116,6 +116,8 @@ pub struct Host {
     pub cpu: String,
     /// Operating system and architecture.
     pub os: String,
+    /// The architecture, and what our loops found of the processor's vector instructions: `x86_64 avx2 fma`.
+    pub instruction_set: String,
     /// SHA-256 of the running binary.
     pub binary_sha256: Option<String>,
 }

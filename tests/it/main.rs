@@ -44,3 +44,5 @@ mod tensors;
 mod tidy;
 mod uploads;
 mod usage;
+mod verify_command;
+mod verify_report;

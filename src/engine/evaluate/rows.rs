@@ -1,5 +1,7 @@
 //! Which rows a result is measured on.
 
+use sha2::{Digest, Sha256};
+
 use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
 use super::language_rows;
@@ -7,6 +9,7 @@ use crate::engine::context::RunContext;
 use crate::engine::data::{Dataset, Encoded, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::shown;
+use crate::engine::hash::hex;
 use crate::engine::job::{Datasets, Source};
 use crate::engine::model::ModelSpec;
 use crate::engine::model::checkpoint::Checkpoint;
@@ -48,6 +51,29 @@ pub struct Rows {
     pub measured_on: MeasuredOn,
     /// The index of every row's label, if rows have labels and the model answers with them.
     pub labels: Option<Vec<usize>>,
+}
+
+impl Rows {
+    /// SHA-256 over every row's tokens and token types, what is asked of it, and its label, in hex. Two runs on the same
+    /// rows of the same tokenizer, cut to the same length, have the same.
+    pub fn sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut put = |number: u64| hasher.update(number.to_le_bytes());
+        let encoded = self.questions.encoded();
+        for (row, (ids, types)) in encoded.ids.iter().zip(&encoded.type_ids).enumerate() {
+            put(ids.len() as u64);
+            ids.iter().chain(types).for_each(|id| put(u64::from(*id)));
+            let asked = match &self.questions {
+                Questions::Rows(_) => &[][..],
+                Questions::Tokens(cloze) => cloze.asked.get(row).map_or(&[][..], Vec::as_slice),
+            };
+            put(asked.len() as u64);
+            asked.iter().for_each(|(place, token)| put((u64::from(*place) << 32) | u64::from(*token)));
+            let label = self.labels.as_ref().and_then(|labels| labels.get(row));
+            put(label.map_or(u64::MAX, |label| *label as u64));
+        }
+        hex(&hasher.finalize())
+    }
 }
 
 /// The tokenizer of a model, if it has one.

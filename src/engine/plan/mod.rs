@@ -70,6 +70,13 @@ pub struct PlannedEvaluate {
     pub reference_floor: Option<serde_json::Number>,
 }
 
+impl PlannedEvaluate {
+    /// Accuracy of a trivial baseline, as a number.
+    pub fn floor(&self) -> Option<f64> {
+        self.reference_floor.as_ref().and_then(serde_json::Number::as_f64)
+    }
+}
+
 /// Predictions. Bytes are exact for every method whose size does not depend on the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {

@@ -1,5 +1,7 @@
 //! The rules that types can't hold: a reason for every `null`, and sums to the byte.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Report;
@@ -55,13 +57,17 @@ impl Report {
 
     fn check_reasons(&self, document: &Value) -> Vec<String> {
         let nulls = nulls(document);
-        let mut wrong: Vec<String> = nulls
-            .iter()
-            .filter(|pointer| !self.is_explained(pointer))
-            .map(|pointer| format!("{pointer} is null without a reason in unmeasured"))
-            .collect();
+        let mut used: BTreeSet<&str> = BTreeSet::new();
+        let mut wrong = Vec::new();
+        for null in &nulls {
+            let found: Vec<&str> = self.reasons(null).collect();
+            if found.is_empty() {
+                wrong.push(format!("{null} is null without a reason in unmeasured"));
+            }
+            used.extend(found);
+        }
         for (pointer, reason) in &self.unmeasured {
-            if !nulls.iter().any(|null| covers(pointer, null)) {
+            if !used.contains(pointer.as_str()) {
                 wrong.push(format!("unmeasured gives a reason for {pointer}, where nothing is null"));
             }
             if reason.trim().is_empty() {
@@ -73,8 +79,14 @@ impl Report {
 
     /// Whether there is a reason at `pointer` or at a parent of it.
     pub(super) fn is_explained(&self, pointer: &str) -> bool {
+        self.reasons(pointer).next().is_some()
+    }
+
+    /// The pointers of all reasons that speak of `pointer`: its own, and its parents'.
+    fn reasons<'a>(&'a self, pointer: &'a str) -> impl Iterator<Item = &'a str> {
         let parents = pointer.match_indices('/').map(|(at, _)| pointer.get(..at).unwrap_or(pointer));
-        parents.chain([pointer]).any(|pointer| self.unmeasured.contains_key(pointer))
+        let named = move |pointer| self.unmeasured.get_key_value(pointer).map(|(pointer, _)| pointer.as_str());
+        parents.chain([pointer]).filter_map(named)
     }
 
     fn check_sums(&self, wrong: &mut Vec<String>) {
@@ -131,9 +143,4 @@ fn collect(value: &Value, pointer: &mut String, found: &mut Vec<String>) {
         }
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Whether a reason at `reason` speaks of `pointer`.
-fn covers(reason: &str, pointer: &str) -> bool {
-    pointer.strip_prefix(reason).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

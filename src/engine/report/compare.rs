@@ -151,7 +151,9 @@ impl Basis {
             MeasuredOn::Vocabulary => (None, Some(provenance.seed)),
         };
         let planned = report.plan.as_ref().map(|plan| plan.evaluate.max_seq_length);
-        let max_seq_length = provenance.protocol.as_ref().map(|protocol| protocol.max_seq_length).or(planned);
+        let measured = provenance.evaluation.as_ref().map(|evaluation| evaluation.max_seq_length);
+        let protocol = provenance.protocol.as_ref().map(|protocol| protocol.max_seq_length);
+        let max_seq_length = protocol.or(measured).or(planned);
         Self { measured_on: fidelity.measured_on, files, rows: fidelity.n, max_seq_length, seed }
     }
 }

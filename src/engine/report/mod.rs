@@ -13,8 +13,10 @@ pub mod html;
 mod measurements;
 pub mod pareto;
 mod provenance;
+pub mod read;
 mod result;
 mod verdict;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +28,7 @@ use super::recipe::Recipe;
 
 pub use check::ReportError;
 pub use measurements::{Compression, LatencyComparison, Measurements, PredictedCost};
-pub use provenance::{DatasetProvenance, FileHash, Protocol, Provenance, resolved_defaults};
+pub use provenance::{DatasetProvenance, EvaluationProvenance, FileHash, Protocol, Provenance, resolved_defaults};
 pub use result::{After, ArtifactReport, Before, Bytes, Fallback, Outcome, SiteReport, StageReport};
 pub use verdict::{ReferenceFloor, Verdict};
 

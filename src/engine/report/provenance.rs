@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::engine::context::Host;
+use crate::engine::evaluate::fidelity::MeasuredOn;
 use crate::engine::plan::Plan;
 use crate::engine::problem::escape_pointer;
 use crate::engine::recipe::Recipe;
@@ -32,6 +33,8 @@ pub struct Provenance {
     pub reference_files: Vec<FileHash>,
     /// `calibration`, `training`, `validation`, `evaluation` → what was read.
     pub datasets: BTreeMap<String, DatasetProvenance>,
+    /// What was measured and on which rows; `None` where nothing was.
+    pub evaluation: Option<EvaluationProvenance>,
     /// How task quality was measured; results are comparable under one protocol only.
     pub protocol: Option<Protocol>,
     /// JSON pointer into `plan` → the value of what the recipe left open. See [`resolved_defaults`].
@@ -60,6 +63,23 @@ pub struct DatasetProvenance {
     pub rows: u64,
     /// Its files.
     pub files: Vec<FileHash>,
+}
+
+/// What was measured and on which rows, whether they have labels or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationProvenance {
+    /// The metrics that were asked for and apply.
+    pub metrics: Vec<String>,
+    /// Tokens that a row is cut to.
+    pub max_seq_length: usize,
+    /// Which rows.
+    pub measured_on: MeasuredOn,
+    /// How many.
+    pub rows: u64,
+    /// SHA-256 over the tokens, token types and label of every row, in hex: what the models were given, after the
+    /// tokenizer and the cut.
+    pub rows_sha256: String,
 }
 
 /// How task quality was measured.

@@ -77,6 +77,10 @@ pub(crate) fn without_labels() -> Report {
         stage.quality = None;
         report.unmeasured.insert(format!("/result/stages/{number}/quality"), NO_LABELS.into());
     }
+    if let Some(evaluation) = &mut report.provenance.evaluation {
+        evaluation.measured_on = MeasuredOn::Vocabulary;
+        evaluation.metrics.retain(|metric| metric != "accuracy");
+    }
     report.provenance.protocol = None;
     report.unmeasured("/provenance/protocol", NO_LABELS);
     report.result.verdict = Verdict::new(report.result.before.as_ref(), &report.result.after, None);
@@ -374,6 +378,7 @@ fn provenance() -> Provenance {
         host: Host {
             cpu: "Example CPU 2.1 GHz".into(),
             os: "linux x86_64".into(),
+            instruction_set: "x86_64 avx2 fma f16c".into(),
             binary_sha256: Some("0".repeat(64)),
         },
         device: "cpu".into(),
@@ -386,6 +391,13 @@ fn provenance() -> Provenance {
             "evaluation".into(),
             DatasetProvenance { name: "test".into(), rows: 2_000, files: vec![file("test.jsonl", 539_527)] },
         )]),
+        evaluation: Some(EvaluationProvenance {
+            metrics: vec!["accuracy".into(), "fidelity".into(), "latency".into()],
+            max_seq_length: 96,
+            measured_on: MeasuredOn::Evaluation,
+            rows: 2_000,
+            rows_sha256: "d".repeat(64),
+        }),
         protocol: Some(Protocol {
             description: "the label with the largest logit, of every row of the evaluation set".into(),
             max_seq_length: 96,

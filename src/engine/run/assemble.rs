@@ -74,12 +74,13 @@ pub(super) fn report(done: &Compressed<'_>, mut bench: Option<Bench<'_>>, ctx: &
     Ok(report)
 }
 
-fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Outcome> {
+/// The report's `result`. `scoring` is where the models are run, and `None` where that is not wanted.
+pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &RunContext<'_>) -> Result<Outcome> {
     let answers = answers(done, scoring, ctx)?;
     let (header, result) = (&done.inspected.header, &done.result.header);
     let before = sides::before(header, scoring)?;
     let after = sides::after(Some(&before), result, scoring.zip(answers.result.as_ref()))?;
-    let floor = done.plan.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
+    let floor = done.plan.evaluate.floor();
     let (account, accounts) = (accounting::account(header), accounting::account(result));
     Ok(Outcome {
         verdict: Verdict::new(Some(&before), &after, floor),

@@ -151,7 +151,7 @@ pub(super) struct Opened<'a> {
 }
 
 /// Where models are measured; `None` where nothing is to be measured, or can be.
-fn bench<'a>(
+pub(super) fn bench<'a>(
     from: &Opened<'a>,
     plan: &'a Plan,
     datasets: &Datasets,

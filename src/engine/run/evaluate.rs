@@ -32,13 +32,15 @@ pub struct Evaluated {
     pub evaluate_time: Duration,
 }
 
-struct Opened {
-    inspected: Inspected,
+/// A model, opened and read.
+pub(super) struct Opened {
+    pub(super) inspected: Inspected,
     checkpoint: Checkpoint,
     model: Model,
 }
 
-fn open(source: &Source, ctx: &RunContext<'_>) -> Result<Opened> {
+/// Opens a model and reads it.
+pub(super) fn open(source: &Source, ctx: &RunContext<'_>) -> Result<Opened> {
     let (inspected, checkpoint) = inspect(&source.files)?;
     let model = Model::load(&inspected, &checkpoint, ctx)?;
     Ok(Opened { inspected, checkpoint, model })
@@ -99,7 +101,7 @@ pub fn evaluate_files(
         model: sides::summary(&source.name, header),
         recipe: None,
         plan: None,
-        result: outcome(source, &measured, original.as_ref(), (&bench, answers.as_ref()))?,
+        result: outcome(source, &measured, original.as_ref(), planned.floor(), answers.as_ref().map(|a| (&bench, a)))?,
         measurements: Measurements { latency, compression: None, predicted: None },
         provenance: origin.provenance(Some(&bench), ctx)?,
         unmeasured: BTreeMap::new(),
@@ -108,18 +110,19 @@ pub fn evaluate_files(
     Ok(Evaluated { report, answers, evaluate_time })
 }
 
-fn outcome(
+/// The report's `result`; without `answers` it holds what the files alone say.
+pub(super) fn outcome(
     source: &Source,
     measured: &Opened,
     original: Option<&Opened>,
-    (bench, answers): (&Bench<'_>, Option<&Answers>),
+    floor: Option<f64>,
+    answers: Option<(&Bench<'_>, &Answers)>,
 ) -> Result<Outcome> {
-    let scoring = Some(bench).filter(|bench| bench.wants_scores());
+    let scoring = answers.map(|(bench, _)| bench);
     let before = original.map(|opened| sides::before(&opened.inspected.header, scoring)).transpose()?;
-    let after = sides::after(before.as_ref(), &measured.inspected.header, scoring.zip(answers))?;
+    let after = sides::after(before.as_ref(), &measured.inspected.header, answers)?;
     let account = original.map(|opened| accounting::account(&opened.inspected.header));
     let accounts = accounting::account(&measured.inspected.header);
-    let floor = bench.evaluate.reference_floor.as_ref().and_then(serde_json::Number::as_f64);
     Ok(Outcome {
         verdict: Verdict::new(before.as_ref(), &after, floor),
         stages: Vec::new(),

@@ -13,6 +13,7 @@ mod reasons;
 mod sides;
 mod streamed;
 mod validate;
+pub mod verify;
 
 use super::context::RunContext;
 use super::error::EngineError;

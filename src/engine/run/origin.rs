@@ -10,7 +10,7 @@ use crate::engine::hash::sha256;
 use crate::engine::job::{Datasets, Source};
 use crate::engine::plan::{Available, Plan};
 use crate::engine::recipe::Recipe;
-use crate::engine::report::{DatasetProvenance, Protocol, Provenance, resolved_defaults};
+use crate::engine::report::{DatasetProvenance, EvaluationProvenance, Protocol, Provenance, resolved_defaults};
 
 /// All that a run was given.
 #[derive(Clone, Copy)]
@@ -40,6 +40,7 @@ impl Origin<'_> {
             model_files: files::hashes(self.source)?,
             reference_files: self.reference.map_or(Ok(Vec::new()), files::hashes)?,
             datasets: self.datasets()?,
+            evaluation: bench.map(evaluation),
             protocol: protocol(bench),
             resolved_defaults: self.recipe.map_or_else(BTreeMap::new, |(recipe, plan)| resolved_defaults(recipe, plan)),
         })
@@ -61,6 +62,17 @@ impl Origin<'_> {
             }
         }
         Ok(read)
+    }
+}
+
+/// What was measured and on which rows.
+fn evaluation(bench: &Bench<'_>) -> EvaluationProvenance {
+    EvaluationProvenance {
+        metrics: bench.evaluate.metrics.clone(),
+        max_seq_length: bench.evaluate.max_seq_length,
+        measured_on: bench.rows.measured_on,
+        rows: bench.rows.questions.encoded().ids.len() as u64,
+        rows_sha256: bench.rows.sha256(),
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &Mode
     let provenance = &report.provenance;
     let unread = "the running program could not be read";
     reasons.need(provenance.host.binary_sha256.is_none(), "/provenance/host/binary_sha256", unread);
+    reasons.need(provenance.evaluation.is_none(), "/provenance/evaluation", not_run);
     reasons.need(provenance.protocol.is_none(), "/provenance/protocol", no_quality);
     if report.recipe.is_none() {
         let as_it_is = "a model was measured as it is: nothing was compressed";

@@ -12,4 +12,5 @@ pub(crate) mod proxy;
 pub(crate) mod puppet;
 pub(crate) mod results;
 pub(crate) mod s3;
+pub(crate) mod verified;
 pub(crate) mod worker;

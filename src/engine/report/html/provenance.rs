@@ -46,9 +46,11 @@ fn origin(doc: &Doc<'_>) -> String {
         ("pare", format!("{} · binary {}", text("pare_version"), sha("host/binary_sha256"))),
         ("Recipe", sha("recipe_sha256")),
         ("Host", format!("{} · {}", text("host/cpu"), text("host/os"))),
+        ("Instructions", text("host/instruction_set")),
         ("Device", text("device")),
         ("Threads", whole("threads")),
         ("Seed", whole("seed")),
+        ("Rows as tokens", sha("evaluation/rows_sha256")),
     ]) + &format!("<dl class=\"facts\"><div class=\"wide\"><dt>Protocol</dt><dd>{protocol}</dd></div></dl>\n")
 }
 
