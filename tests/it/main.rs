@@ -33,6 +33,7 @@ mod postgres;
 mod queue;
 mod real_results;
 mod remote;
+mod resume;
 mod retention;
 mod retry;
 mod sandbox;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::checkpointed::Kept;
 use crate::engine::calibrate::{Moments, Sites, Stream};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
@@ -9,11 +10,13 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, SiteAction};
 use crate::engine::model::arch::{BlockWiring, Projections, Wiring};
 use crate::engine::model::build::Model;
+use crate::engine::model::linear::{Linear, LinearMap};
 
 /// States between two blocks are held in memory up to this, and in scratch files beyond it.
 const STATES_BYTES: u64 = 512 << 20;
 
-/// Applies an action to all target sites of a model, each with the sums over what it is fed.
+/// Applies an action to all target sites of a model, each with the sums over what it is fed. `stage` is the number of the
+/// stage, under which finished blocks are kept.
 ///
 /// The rows go through the model as it was before the stage: sums depend on it, the rows and nothing else.
 ///
@@ -22,34 +25,53 @@ const STATES_BYTES: u64 = 512 << 20;
 /// As the forward pass and the action.
 pub(super) fn apply(
     before: &Model,
-    (action, targets): (&dyn SiteAction, &[usize]),
+    (stage, action, targets): (usize, &dyn SiteAction, &[usize]),
     rows: &Encoded,
     ctx: &RunContext<'_>,
 ) -> Result<(Model, Vec<Fallback>)> {
     let wanted = action.wants().unwrap_or_default();
-    let mut stage = Changing { before, model: before.clone(), action, fallbacks: Vec::new() };
+    let kept = Kept::new(stage, ctx);
+    let mut changing = Changing { before, model: before.clone(), action, fallbacks: Vec::new() };
     let Some(wiring) = before.wiring.as_ref().filter(|_| !rows.ids.is_empty()) else {
-        stage.change(targets, &Sites::new())?;
-        return Ok((stage.model, stage.fallbacks));
+        changing.change(targets, &Sites::new())?;
+        return Ok((changing.model, changing.fallbacks));
     };
+    let mut left: Vec<usize> = targets.to_vec();
+    let inside = |left: &mut Vec<usize>, block: &BlockWiring| -> Vec<usize> {
+        let sites = sites(block);
+        left.extract_if(.., |site| sites.contains(site)).collect()
+    };
+    let finished = kept.blocks().min(wiring.blocks.len());
+    for (i, block) in wiring.blocks.iter().take(finished).enumerate() {
+        let here = inside(&mut left, block);
+        changing.take(kept.maps(&format!("b{i}"), before, action, &here)?)?;
+    }
+    if let Some(said) = kept.ended()? {
+        changing.take(kept.maps("end", before, action, &left)?)?;
+        return Ok((changing.model, said));
+    }
     let realized = before.realized()?;
     let mut stream = Stream::new(&realized, rows, "fed", STATES_BYTES, ctx)?;
-    let mut left: Vec<usize> = targets.to_vec();
-    for block in &wiring.blocks {
-        let inside = sites(block);
-        let here: Vec<usize> = left.extract_if(.., |site| inside.contains(site)).collect();
+    if finished > 0 {
+        changing.fallbacks = kept.restore(finished, &mut stream)?;
+    }
+    for (i, block) in wiring.blocks.iter().enumerate().skip(finished) {
+        let here = inside(&mut left, block);
         if !here.is_empty() {
             let seen = stream.look(&realized, None, &here, wanted, ctx)?;
-            stage.change(&here, &seen)?;
+            changing.change(&here, &seen)?;
         }
         stream.advance(&realized)?;
-        ctx.progress(stream.next(), wiring.blocks.len(), "blocks")?;
+        let done = (format!("b{i}"), i + 1);
+        kept.keep((&done.0, done.1), (&changing.model, &here), Some(&stream), &changing.fallbacks)?;
+        ctx.progress(done.1, wiring.blocks.len(), "blocks")?;
     }
     // Tables are fed nothing; heads are fed what comes out of the last block
     let heads: Vec<usize> = left.iter().copied().filter(|site| is_behind(wiring, *site)).collect();
     let seen = if heads.is_empty() { Sites::new() } else { stream.finish(&realized, &heads, wanted)? };
-    stage.change(&left, &seen)?;
-    Ok((stage.model, stage.fallbacks))
+    changing.change(&left, &seen)?;
+    kept.keep(("end", wiring.blocks.len()), (&changing.model, &left), None, &changing.fallbacks)?;
+    Ok((changing.model, changing.fallbacks))
 }
 
 /// The sites of a block in the order of computation.
@@ -79,6 +101,16 @@ struct Changing<'a> {
 }
 
 impl Changing<'_> {
+    /// Takes maps over that an earlier attempt made.
+    fn take(&mut self, maps: Option<BTreeMap<usize, LinearMap>>) -> Result<()> {
+        for (index, map) in maps.into_iter().flatten() {
+            let missing = || EngineError::Internal(format!("there is no site {index}"));
+            let current = self.model.maps.get_mut(index).ok_or_else(missing)?;
+            *current = Linear { map, ..(**current).clone() }.into();
+        }
+        Ok(())
+    }
+
     fn change(&mut self, targets: &[usize], seen: &BTreeMap<usize, Moments>) -> Result<()> {
         for target in targets {
             let missing = || EngineError::Internal(format!("there is no site {target}"));

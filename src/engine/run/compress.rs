@@ -221,7 +221,7 @@ fn run_stages(original: &Model, plan: &Plan, rows: &CalibrationRows, ctx: &RunCo
     let mut stages: Vec<AfterStage> = Vec::new();
     for stage in &plan.stages {
         let before = stages.last().map_or(original, |s| &s.model);
-        let (model, mut fallbacks) = run_stage(before, stage, rows, ctx)?;
+        let (model, mut fallbacks) = run_stage(before, (stages.len(), stage), rows, ctx)?;
         if stages.is_empty() && plan.calibration.as_ref().is_some_and(|calibration| calibration.is_made) {
             fallbacks.push(made_rows(original));
         }
@@ -250,7 +250,7 @@ pub(super) fn bind(stage: &PlannedStage) -> Result<Action> {
 
 fn run_stage(
     before: &Model,
-    stage: &PlannedStage,
+    (number, stage): (usize, &PlannedStage),
     rows: &CalibrationRows,
     ctx: &RunContext<'_>,
 ) -> Result<(Model, Vec<Fallback>)> {
@@ -260,7 +260,7 @@ fn run_stage(
     match action {
         Action::Model(action) => action.apply(before, &targets),
         Action::Site(action) if action.wants().is_some() => {
-            calibrated::apply(before, (action.as_ref(), &targets), &rows.fit, ctx)
+            calibrated::apply(before, (number, action.as_ref(), &targets), &rows.fit, ctx)
         }
         Action::Site(action) => {
             let mut model = before.clone();

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod calibrated;
+mod checkpointed;
 mod compress;
 mod distance;
 mod evaluate;

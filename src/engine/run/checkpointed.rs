@@ -1,0 +1,190 @@
+//! What a stage that goes block by block keeps, so that another attempt goes on behind the last block that was finished.
+//!
+//! `s0-b3.safetensors` holds the maps that stage 0 changed in its block 3, `s0-end.safetensors` those outside of blocks,
+//! `s0-states-4.safetensors` the states that go into block 4, and `s0-said-4.json` what was not done as asked up to there. The
+//! last two take the place of those before them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use crate::engine::calibrate::Stream;
+use crate::engine::context::RunContext;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::export::encoding::{self, TensorSpec, float_bytes};
+use crate::engine::export::safetensors::{self, Writer};
+use crate::engine::job::InputFile;
+use crate::engine::method::{Fallback, SiteAction};
+use crate::engine::model::Dtype;
+use crate::engine::model::build::Model;
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::linear::LinearMap;
+
+/// One stage's part of the run's checkpoint.
+pub(super) struct Kept<'a> {
+    stage: usize,
+    ctx: &'a RunContext<'a>,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) const fn new(stage: usize, ctx: &'a RunContext<'a>) -> Self {
+        Self { stage, ctx }
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("s{}-{what}", self.stage)
+    }
+
+    /// Blocks that an earlier attempt finished.
+    pub(super) fn blocks(&self) -> usize {
+        (0..).take_while(|block| self.file(&format!("b{block}.safetensors")).is_some()).count()
+    }
+
+    fn file(&self, what: &str) -> Option<&Path> {
+        self.ctx.kept.file(&self.name(what))
+    }
+
+    /// The maps that were changed in a block, or outside of all (`end`): by index of the site.
+    ///
+    /// # Errors
+    ///
+    /// A file that is not what this stage would have left.
+    pub(super) fn maps(
+        &self,
+        part: &str,
+        model: &Model,
+        action: &dyn SiteAction,
+        sites: &[usize],
+    ) -> Result<Option<BTreeMap<usize, LinearMap>>> {
+        let Some(path) = self.file(&format!("{part}.safetensors")) else { return Ok(None) };
+        let checkpoint = open(path)?;
+        let map = |index: &usize| {
+            let missing = || EngineError::Internal(format!("there is no site {index}"));
+            let (site, current) = model.sites.get(*index).zip(model.maps.get(*index)).ok_or_else(missing)?;
+            let layout = action.layout(site, &current.map.layout()).map_err(EngineError::Internal)?;
+            Ok((*index, encoding::decode(&layout, &site.module, &checkpoint, &Device::Cpu)?))
+        };
+        sites.iter().map(map).collect::<Result<_>>().map(Some)
+    }
+
+    /// The states that go into block `next`, and what was not done as asked before it.
+    ///
+    /// # Errors
+    ///
+    /// A file that is not what this stage would have left.
+    pub(super) fn restore(&self, next: usize, stream: &mut Stream) -> Result<Vec<Fallback>> {
+        let lost = || EngineError::Internal(format!("the checkpoint has no states of block {next}"));
+        let states = open(self.file(&format!("states-{next}.safetensors")).ok_or_else(lost)?)?;
+        let batch = |info: &crate::engine::model::TensorInfo| {
+            Ok(Tensor::from_vec(states.to_f32(&info.name)?, info.shape.as_slice(), &Device::Cpu)?)
+        };
+        // Their names are numbers of one length, so they are in order
+        stream.restore(next, states.tensors().iter().map(batch).collect::<Result<_>>()?)?;
+        self.said(next)
+    }
+
+    /// What was not done as asked before block `next`.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read.
+    pub(super) fn said(&self, next: usize) -> Result<Vec<Fallback>> {
+        let Some(path) = self.file(&format!("said-{next}.json")) else { return Ok(Vec::new()) };
+        let text = std::fs::read(path).map_err(EngineError::io(path, "read"))?;
+        serde_json::from_slice(&text).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
+    }
+
+    /// Keeps a finished part: the maps that were changed in it, the states behind it (none behind the end), and what was said.
+    ///
+    /// # Errors
+    ///
+    /// A scratch folder that can't be written to.
+    pub(super) fn keep(
+        &self,
+        (part, next): (&str, usize),
+        (model, changed): (&Model, &[usize]),
+        stream: Option<&Stream>,
+        said: &[Fallback],
+    ) -> Result<()> {
+        if !self.ctx.kept.is_kept() {
+            return Ok(());
+        }
+        let folder = self.ctx.checkpoint_folder()?;
+        let mut tensors = Vec::new();
+        for index in changed {
+            if let Some((site, linear)) = model.sites.get(*index).zip(model.maps.get(*index)) {
+                tensors.extend(encoding::encode(&linear.map, &site.module)?);
+            }
+        }
+        let mut names = vec![self.name(&format!("{part}.safetensors"))];
+        write(&folder.join(&names[0]), tensors)?;
+        let number = if stream.is_some() { next.to_string() } else { "end".to_owned() };
+        if let Some(stream) = stream {
+            let name = self.name(&format!("states-{number}.safetensors"));
+            write(&folder.join(&name), states(stream)?)?;
+            names.push(name);
+        }
+        let name = self.name(&format!("said-{number}.json"));
+        let text = serde_json::to_vec(said).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let path = folder.join(&name);
+        std::fs::write(&path, text)
+            .and_then(|()| File::open(&path)?.sync_all())
+            .map_err(EngineError::io(&path, "written"))?;
+        names.push(name);
+        let paths: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
+        let new: Vec<(&str, &Path)> = names.iter().map(String::as_str).zip(paths.iter().map(|p| p.as_path())).collect();
+        let before = if stream.is_some() { next.checked_sub(1) } else { Some(next) };
+        let old = before.filter(|before| *before > 0).map(|before| {
+            [self.name(&format!("states-{before}.safetensors")), self.name(&format!("said-{before}.json"))]
+        });
+        self.ctx.keep(&new, &old.iter().flatten().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What was said up to the end of the stage, if an earlier attempt came there.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read.
+    pub(super) fn ended(&self) -> Result<Option<Vec<Fallback>>> {
+        if self.file("end.safetensors").is_none() {
+            return Ok(None);
+        }
+        let path =
+            self.file("said-end.json").ok_or_else(|| EngineError::Internal("the checkpoint is not whole".into()))?;
+        let text = std::fs::read(path).map_err(EngineError::io(path, "read"))?;
+        let said = serde_json::from_slice(&text);
+        said.map(Some).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
+    }
+}
+
+fn states(stream: &Stream) -> Result<Vec<(TensorSpec, Vec<u8>)>> {
+    let batch = |(i, states): (usize, &Tensor)| {
+        let values = states.flatten_all()?.to_vec1::<f32>()?;
+        let spec =
+            TensorSpec { name: format!("{i:08}"), dtype: Dtype::F32, shape: states.dims().to_vec(), category: None };
+        Ok((spec, float_bytes(&values, Dtype::F32)))
+    };
+    stream.snapshot()?.iter().enumerate().map(batch).collect()
+}
+
+fn write(path: &Path, mut tensors: Vec<(TensorSpec, Vec<u8>)>) -> Result<()> {
+    let failed = || EngineError::io(path, "written");
+    let mut specs: Vec<TensorSpec> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
+    safetensors::sort(&mut specs);
+    let file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed())?);
+    let mut writer = Writer::new(file, &specs).map_err(failed())?;
+    for (spec, bytes) in tensors.drain(..) {
+        writer.tensor(&spec.name, &bytes).map_err(failed())?;
+    }
+    let file = writer.finish().map_err(failed())?.into_inner().map_err(|e| failed()(e.into_error()))?;
+    file.sync_all().map_err(failed())
+}
+
+fn open(path: &Path) -> Result<Checkpoint> {
+    let size_bytes = std::fs::metadata(path).map_err(EngineError::io(path, "read"))?.len();
+    let file = InputFile { path: "model.safetensors".to_owned(), location: path.to_owned(), size_bytes, sha256: None };
+    Checkpoint::open(&[file])
+}
