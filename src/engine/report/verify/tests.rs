@@ -90,6 +90,7 @@ fn numbers_out_of_all_bounds_are_differences_and_no_panic() {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // so that calls are short
 fn near(pointer: &str, reported: Value, found: Value) -> bool {
     compare(pointer, Some(&reported), Some(&found), Precision::Near, &[]).differences.is_empty()
 }
@@ -104,6 +105,11 @@ fn the_tolerance_is_what_it_says() {
     assert!(near("/kl/mean", json!(0.0), json!(9e-7)) && !near("/kl/mean", json!(0.0), json!(2e-6)));
     assert!(near("/sqnr_db", json!(30.0), json!(30.09)) && !near("/sqnr_db", json!(30.0), json!(30.2)));
     assert!(!near("/size_bytes", json!(1_000_000), json!(1_000_001)) && !near("/site", json!("a"), json!("b")));
+    let exact = |pointer: &str, a: f64, b: f64| {
+        compare(pointer, Some(&json!(a)), Some(&json!(b)), Precision::Exact, &[]).differences.is_empty()
+    };
+    assert!(exact("/relative_error", 0.1, 0.100_000_5) && !exact("/relative_error", 0.1, 0.100_01));
+    assert!(exact("/kl/mean", 0.1, 0.1) && !exact("/kl/mean", 0.1, 0.100_000_000_1));
     let rows = |n: u64| json!({ "discordant": { "original_only": n } });
     assert!(near("/change", rows(30), rows(33)) && !near("/change", rows(30), rows(34)));
 }
