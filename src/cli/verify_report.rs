@@ -119,9 +119,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     here.finish();
     let done = done?;
     if args.json {
-        answer(&format!("{:#}", document(&done)))?
+        answer(&format!("{:#}", document(&done)))?;
     } else {
-        show(&done)?
+        show(&done)?;
     }
     let differ = done.count(State::Differs);
     anyhow::ensure!(differ == 0, "{differ} of {} checks differ from the report", done.checks.len());

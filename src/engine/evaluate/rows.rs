@@ -68,7 +68,9 @@ impl Rows {
                 Questions::Tokens(cloze) => cloze.asked.get(row).map_or(&[][..], Vec::as_slice),
             };
             put(asked.len() as u64);
-            asked.iter().for_each(|(place, token)| put((u64::from(*place) << 32) | u64::from(*token)));
+            for (place, token) in asked {
+                put((u64::from(*place) << 32) | u64::from(*token));
+            }
             let label = self.labels.as_ref().and_then(|labels| labels.get(row));
             put(label.map_or(u64::MAX, |label| *label as u64));
         }

@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::{Datasets, Source};
-use crate::engine::report::Report;
 use crate::engine::report::verify::{Basis, Check, Comparison, Precision, Verification, compare, own};
+use crate::engine::report::{Provenance, Report};
 
 /// What a report is checked against. Files that the report does not name are left alone.
 #[derive(Debug, Clone)]
@@ -54,10 +54,13 @@ pub enum Effort {
 /// Being stopped, and files that can't be read.
 pub fn verify(report: &Report, given: &Given, effort: Effort, ctx: &RunContext<'_>) -> Result<Verification> {
     ctx.phase(Phase::Loading);
-    let mut here = report.provenance.clone();
-    here.pare_version = env!("CARGO_PKG_VERSION").to_owned();
-    here.device = "cpu".to_owned();
-    (here.threads, here.host) = (ctx.threads, ctx.host.clone());
+    let here = Provenance {
+        pare_version: env!("CARGO_PKG_VERSION").to_owned(),
+        device: "cpu".to_owned(),
+        threads: ctx.threads,
+        host: ctx.host.clone(),
+        ..report.provenance.clone()
+    };
     let basis = Basis::between(&report.provenance, &here);
     let document = serde_json::to_value(report).map_err(|error| EngineError::Internal(error.to_string()))?;
     let (checks, other) = (own(report), BTreeSet::new());

@@ -21,6 +21,7 @@ use crate::engine::report::verify::{Check, Comparison, Precision, compare};
 use crate::engine::report::{Outcome, Provenance, Report};
 use crate::engine::run::assemble::{self, Compressed, Models};
 use crate::engine::run::compress::{self, OUT, Opened};
+use crate::engine::run::measure::Bench;
 use crate::engine::run::origin::Origin;
 use crate::engine::run::{distance, evaluate, files, loaders, sides};
 
@@ -88,7 +89,7 @@ impl Checker<'_> {
         if let Some(bench) = &bench {
             self.how(&origin.provenance(Some(bench), ctx)?);
         }
-        let mut bench = bench.filter(|bench| bench.wants_scores());
+        let mut bench = bench.filter(Bench::wants_scores);
         let loaded = bench.is_some().then(|| -> Result<(Model, Model)> {
             Ok((Model::load(from.inspected, from.checkpoint, ctx)?, Model::load(&inspected, &checkpoint, ctx)?))
         });
