@@ -54,7 +54,7 @@ fn check_rows(folder: &Path) -> Result<(), String> {
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("golden.json")).unwrap()).unwrap();
     let tolerance = told["tolerance"].as_f64().unwrap() as f32;
     let whole = |name: &str| integers(&file, name).iter().map(|id| u32::try_from(*id).unwrap()).collect::<Vec<_>>();
-    let rows = (0..).take_while(|i| file.tensor(&format!("row{i}.output")).is_ok()).count();
+    let rows = (0..100).take_while(|i| file.tensor(&format!("row{i}.output")).is_ok()).count();
     assert!(rows >= 3, "{name}");
     let ids: Vec<Vec<u32>> = (0..rows).map(|i| whole(&format!("row{i}.input_ids"))).collect();
     let types = |i: usize| match file.tensor(&format!("row{i}.token_type_ids")) {

@@ -1,6 +1,6 @@
 //! A run that looks at data is stopped after each block in turn, and the next attempt goes on behind it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use pare::engine::checkpoint::{Checkpoint, FOLDER, Given, GivenFile, key};
@@ -84,14 +84,14 @@ fn attempt(task: &Input, given: Option<&Given>, after: usize, keep: &Path) -> At
 }
 
 /// Stops after each block in turn, and compares with a run that nobody stopped.
-fn check(folder: PathBuf, data: (PathBuf, &str), stages: &Value, want: usize) {
+fn check(folder: &Path, data: (&Path, &str), stages: &Value, want: usize) {
     let recipe = json!({
         "version": 1, "stages": stages, "evaluate": { "metrics": [] },
         "calibration": { "num_calibration_samples": 48, "max_seq_length": 64 },
     });
-    let calibration = Some(Source { name: "data".into(), files: vec![input(&data.0, data.1).unwrap()] });
+    let calibration = Some(Source { name: "data".into(), files: vec![input(data.0, data.1).unwrap()] });
     let datasets = Datasets { calibration, ..Datasets::default() };
-    let task = Task::Compress { model: model(&folder), recipe: Recipe::parse(&recipe).unwrap(), plan: None, datasets };
+    let task = Task::Compress { model: model(folder), recipe: Recipe::parse(&recipe).unwrap(), plan: None, datasets };
     let task = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
     let keep = tempfile::tempdir().unwrap();
     let whole = attempt(&task, None, usize::MAX, keep.path());
@@ -132,19 +132,19 @@ fn our_own_classifier_in_two_stages() {
     let rows: String =
         (0..40).map(|i| format!("a ticket about printer {i} that is out of paper {}\n", i * 7)).collect();
     std::fs::write(folder.path().join("rows.txt"), rows).unwrap();
-    check(own("tickets"), (folder.path().to_owned(), "rows.txt"), &halves, 2 * blocks);
+    check(&own("tickets"), (folder.path(), "rows.txt"), &halves, 2 * blocks);
 }
 
 #[test]
 fn a_sentence_classifier_six_times() {
     if let (Some(folder), Some(data)) = (shared("minilm-sections"), shared("data/sections")) {
-        check(folder, (data, "calibration.jsonl"), &json!([weighted()]), 6);
+        check(&folder, (&data, "calibration.jsonl"), &json!([weighted()]), 6);
     }
 }
 
 #[test]
 fn a_language_model_eight_times() {
     if let (Some(folder), Some(data)) = (shared("docs-llama"), shared("data/docs-text")) {
-        check(folder, (data, "valid.txt"), &json!([weighted()]), 8);
+        check(&folder, (&data, "valid.txt"), &json!([weighted()]), 8);
     }
 }

@@ -283,7 +283,7 @@ fn a_hostile_report_is_never_a_panic() {
         ("/result/stages", json!([])),
     ] {
         for effort in [Effort::Files, Effort::Evaluate] {
-            let done = verified(&with(&told.report, &[lie.clone()]), &told.given, effort);
+            let done = verified(&with(&told.report, std::slice::from_ref(&lie)), &told.given, effort);
             let differs = !differing(&done).is_empty();
             assert!(differs || lie.0 == "/provenance/threads", "{} was believed", lie.0);
         }

@@ -84,7 +84,7 @@ pub fn foretell(
         let targets: Vec<u32> = cloze.asked.get(row).into_iter().flatten().map(|(_, token)| *token).collect();
         let original =
             original.as_ref().map(|(model, all)| Ok::<_, EngineError>((model, all.rows(first, targets.len())?)));
-        compare(model, &states, &targets, original.transpose()?)
+        compare(model, &states, &targets, original.transpose()?.as_ref())
     })?;
     let mut all = Foretold { nll: Vec::with_capacity(cloze.len()), beside: original.is_some().then(Beside::default) };
     for part in parts {
@@ -144,13 +144,13 @@ fn walk<T: Send>(
 }
 
 /// Looks at the tokens of one row, a few at a time.
-fn compare(model: &Model, states: &Tensor, targets: &[u32], original: Option<(&Model, Tensor)>) -> Result<Foretold> {
+fn compare(model: &Model, states: &Tensor, targets: &[u32], original: Option<&(&Model, Tensor)>) -> Result<Foretold> {
     let vocab = model.spec.as_ref().map_or(1, |spec| spec.vocab).max(1);
     let few = (LOGITS / vocab).max(1);
     let mut all = Foretold { nll: Vec::new(), beside: original.is_some().then(Beside::default) };
     for (i, targets) in targets.chunks(few).enumerate() {
         let logits = model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?;
-        let theirs = original.as_ref().map(|(model, states)| {
+        let theirs = original.map(|(model, states)| {
             Ok::<_, EngineError>(model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?)
         });
         for (line, target) in logits.iter().zip(targets) {

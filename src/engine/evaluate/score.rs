@@ -8,6 +8,7 @@ use super::Scores;
 use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
 use crate::engine::error::{EngineError, Result};
+use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::Packed;
 
@@ -39,7 +40,7 @@ pub fn score(model: &Model, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Scor
     // One batch a task: they are few and long, and the longest ones come last
     let answered: Vec<_> = plan.par_iter().rev().with_max_len(1).map(run).collect::<Result<_>>()?;
     let width = answered.first().and_then(|answers| answers.first()).map_or(0, Vec::len);
-    let by_token = model.spec.as_ref().is_some_and(|spec| spec.answers_by_token());
+    let by_token = model.spec.as_ref().is_some_and(ModelSpec::answers_by_token);
     let lines = |place: usize| if by_token { rows.ids.get(place).map_or(0, Vec::len) } else { 1 };
     let starts: Vec<usize> =
         (0..=total).scan(0, |end, place| Some(std::mem::replace(end, *end + lines(place)))).collect();

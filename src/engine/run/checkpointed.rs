@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
 use crate::engine::calibrate::Stream;
+use crate::engine::checkpoint;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::encoding::{self, TensorSpec, float_bytes};
@@ -40,7 +41,7 @@ impl<'a> Kept<'a> {
 
     /// Blocks that an earlier attempt finished.
     pub(super) fn blocks(&self) -> usize {
-        (0..).take_while(|block| self.file(&format!("b{block}.safetensors")).is_some()).count()
+        (0..checkpoint::MOST_FILES).take_while(|block| self.file(&format!("b{block}.safetensors")).is_some()).count()
     }
 
     fn file(&self, what: &str) -> Option<&Path> {
@@ -135,7 +136,8 @@ impl<'a> Kept<'a> {
             .map_err(EngineError::io(&path, "written"))?;
         names.push(name);
         let paths: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
-        let new: Vec<(&str, &Path)> = names.iter().map(String::as_str).zip(paths.iter().map(|p| p.as_path())).collect();
+        let new: Vec<(&str, &Path)> =
+            names.iter().map(String::as_str).zip(paths.iter().map(PathBuf::as_path)).collect();
         let before = if stream.is_some() { next.checked_sub(1) } else { Some(next) };
         let old = before.filter(|before| *before > 0).map(|before| {
             [self.name(&format!("states-{before}.safetensors")), self.name(&format!("said-{before}.json"))]

@@ -56,7 +56,9 @@ fn packed_rows_see_themselves_alone() -> Result<()> {
         let q = draw((tokens, how.heads * head_dim))?;
         let (k, v) = (draw((tokens, how.kv_heads * head_dim))?, draw((tokens, how.kv_heads * head_dim))?);
         let mut offsets = vec![0];
-        lengths.iter().for_each(|length| offsets.push(offsets[offsets.len() - 1] + length));
+        for length in &lengths {
+            offsets.push(offsets[offsets.len() - 1] + length);
+        }
         let got = attention(&q, &k, &v, how, both(&offsets))?;
         for row in offsets.windows(2) {
             let part = |x: &Tensor| x.narrow(0, row[0], row[1] - row[0]);
