@@ -1,20 +1,49 @@
-//! Task quality against labels, and its paired change.
+//! Task quality against labels, numbers or tags, and its paired change.
+//!
+//! One function a kind of answer gives all its metrics with their intervals, one their changes between two models on the
+//! same rows. A metric that these rows do not define (a correlation with something that does not vary) is left out.
+
+mod classes;
+mod classification;
+mod entities;
+mod ranking;
+mod regression;
+mod tokens;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::statistics::{BOOTSTRAP_SEED, Bootstrap, Interval, RESAMPLES, Z_95, Z_DETECTABLE, mcnemar_exact, wilson};
-use super::{Scores, finite};
-use crate::engine::error::{EngineError, Result};
+use super::finite;
+use super::statistics::{BOOTSTRAP_SEED, Bootstrap, Interval, RESAMPLES, Z_DETECTABLE};
+use crate::engine::error::EngineError;
+
+pub use classification::{change, classification};
+pub use entities::{Entity, entities};
+pub use regression::{regression, regression_change};
+pub use tokens::{Tagged, tags, tags_change};
 
 /// Share of rows whose largest logit is the label's.
 pub const ACCURACY: &str = "accuracy";
 /// Plain mean of the per-class F1.
 pub const MACRO_F1: &str = "macro_f1";
+/// Matthews' correlation coefficient of labels and answers, of any number of classes.
+pub const MCC: &str = "mcc";
+/// Pearson's correlation of numbers and answers.
+pub const PEARSON: &str = "pearson";
+/// Spearman's.
+pub const SPEARMAN: &str = "spearman";
+/// F1 over the words that have a tag other than `O`, in labels or answers.
+pub const TOKEN_F1: &str = "token_f1";
+/// F1 over whole entities.
+pub const ENTITY_F1: &str = "entity_f1";
 
-/// Discordant rows, all on one side, from which the exact test can call a difference: `2 · ½⁶ < 0.05`.
-const FEWEST_DISCORDANT: f64 = 6.0;
+/// Metrics of models that answer with a class.
+pub const OF_CLASSES: &[&str] = &[ACCURACY, MACRO_F1, MCC];
+/// Metrics of models that answer with a number.
+pub const OF_NUMBERS: &[&str] = &[PEARSON, SPEARMAN];
+/// Metrics of models that answer with a tag for every word.
+pub const OF_TAGS: &[&str] = &[TOKEN_F1, ENTITY_F1];
 
 /// Metric → value.
 pub type Quality = BTreeMap<String, Estimate>;
@@ -90,143 +119,46 @@ pub struct Discordant {
     pub result_only: u64,
 }
 
-/// Accuracy (Wilson's interval) and macro-F1 (bootstrap percentile interval) of logits `[rows, labels]`.
-///
-/// macro-F1 is the plain mean of `2 tp / (2 tp + fp + fn)` over the classes that occur in labels or predictions, as
-/// scikit-learn has it. `n_labels` is the number of the model's labels.
-///
-/// # Errors
-///
-/// [`EngineError::Internal`] when labels and rows do not match or a score is not finite.
-pub fn classification(scores: &Scores, labels: &[usize], n_labels: usize) -> Result<Quality> {
-    let predicted = predictions(scores, labels, n_labels)?;
-    let right = predicted.iter().zip(labels).filter(|(a, b)| a == b).count();
-    let accuracy = wilson(right as u64, labels.len() as u64)
-        .ok_or_else(|| EngineError::Internal("quality can't be measured on no rows".into()))?;
-    let mut counts = Counts::new(n_labels);
-    let all: Vec<usize> = (0..labels.len()).collect();
-    let value = counts.macro_f1(&predicted, labels, &all);
-    let bootstrap =
-        Bootstrap::new(labels.len(), RESAMPLES, BOOTSTRAP_SEED, |rows| counts.macro_f1(&predicted, labels, rows));
-    Ok(Quality::from([
-        (ACCURACY.to_owned(), Estimate::new(accuracy, labels.len())),
-        (MACRO_F1.to_owned(), Estimate::new(bootstrap.interval(value), labels.len())),
-    ]))
+/// `statistic` of all `n` rows with its bootstrap interval; `None` where it is not defined.
+fn bootstrapped(n: usize, mut statistic: impl FnMut(&[usize]) -> f64) -> Option<Estimate> {
+    let value = Some(statistic(&all(n))).filter(|value| value.is_finite())?;
+    let bootstrap = Bootstrap::new(n, RESAMPLES, BOOTSTRAP_SEED, statistic);
+    Some(Estimate::new(bootstrap.interval(value), n))
 }
 
-/// The paired change of accuracy and macro-F1 from `original` to `result` on the same rows.
-///
-/// Accuracy, with `b` and `c` the rows that original and result alone got right: `(c - b)/n`,
-/// `SE = √((b + c) - (b - c)²/n) / n`, a normal 95% interval and McNemar's exact p. Macro-F1: paired bootstrap.
-///
-/// # Errors
-///
-/// As [`classification`], and when the shapes of original and result differ.
-pub fn change(original: &Scores, result: &Scores, labels: &[usize], n_labels: usize) -> Result<QualityChange> {
-    original.check_pair(result)?;
-    let before = predictions(original, labels, n_labels)?;
-    let after = predictions(result, labels, n_labels)?;
-    Ok(QualityChange::from([
-        (ACCURACY.to_owned(), accuracy_change(&before, &after, labels)),
-        (MACRO_F1.to_owned(), f1_change(&before, &after, labels, n_labels)),
-    ]))
-}
-
-fn accuracy_change(before: &[usize], after: &[usize], labels: &[usize]) -> Change {
-    let (mut original_only, mut result_only) = (0_u64, 0_u64);
-    for ((before, after), label) in before.iter().zip(after).zip(labels) {
-        match (before == label, after == label) {
-            (true, false) => original_only += 1,
-            (false, true) => result_only += 1,
-            _ => {}
-        }
-    }
-    let (b, c, n) = (original_only as f64, result_only as f64, labels.len() as f64);
-    let value = (c - b) / n;
-    let error = ((b + c) - (b - c).powi(2) / n).max(0.0).sqrt() / n;
-    Change {
-        value,
-        low: (value - Z_95 * error).max(-1.0),
-        high: (value + Z_95 * error).min(1.0),
-        p_value: mcnemar_exact(original_only, result_only),
-        test: Test::McnemarExact,
-        n: labels.len() as u64,
-        smallest_detectable_difference: (Z_DETECTABLE * error).max(FEWEST_DISCORDANT / n).min(1.0),
-        discordant: Some(Discordant { original_only, result_only }),
-    }
-}
-
-fn f1_change(before: &[usize], after: &[usize], labels: &[usize], n_labels: usize) -> Change {
-    let mut counts = Counts::new(n_labels);
+/// The paired change of a statistic of `n` rows, which gives the original's value and the result's; `None` where it is
+/// not defined.
+fn bootstrapped_change(n: usize, mut statistic: impl FnMut(&[usize]) -> (f64, f64)) -> Option<Change> {
     let mut difference = |rows: &[usize]| {
-        let after = counts.macro_f1(after, labels, rows);
-        after - counts.macro_f1(before, labels, rows)
+        let (before, after) = statistic(rows);
+        after - before
     };
-    let all: Vec<usize> = (0..labels.len()).collect();
-    let value = difference(&all);
-    let bootstrap = Bootstrap::new(labels.len(), RESAMPLES, BOOTSTRAP_SEED, difference);
+    let value = Some(difference(&all(n))).filter(|value| value.is_finite())?;
+    let bootstrap = Bootstrap::new(n, RESAMPLES, BOOTSTRAP_SEED, difference);
     let Interval { value, low, high } = bootstrap.interval(value);
-    Change {
+    Some(Change {
         value,
         low,
         high,
         p_value: bootstrap.p_value(),
         test: Test::PairedBootstrap,
-        n: labels.len() as u64,
+        n: n as u64,
         smallest_detectable_difference: Z_DETECTABLE * bootstrap.standard_error(),
         discordant: None,
-    }
+    })
 }
 
-/// Per class: right predictions, predictions, rows. Kept between resamples to spare allocations.
-struct Counts {
-    classes: Vec<[u64; 3]>,
+fn all(n: usize) -> Vec<usize> {
+    (0..n).collect()
 }
 
-impl Counts {
-    fn new(n_labels: usize) -> Self {
-        Self { classes: vec![[0; 3]; n_labels] }
-    }
-
-    /// Mean F1 over the classes that occur among `rows`; 0 of none.
-    fn macro_f1(&mut self, predicted: &[usize], labels: &[usize], rows: &[usize]) -> f64 {
-        self.classes.fill([0; 3]);
-        for &row in rows {
-            let (Some(&predicted), Some(&label)) = (predicted.get(row), labels.get(row)) else { continue };
-            if let Some([right, guesses, _]) = self.classes.get_mut(predicted) {
-                *right += u64::from(predicted == label);
-                *guesses += 1;
-            }
-            if let Some([_, _, support]) = self.classes.get_mut(label) {
-                *support += 1;
-            }
-        }
-        let (mut sum, mut occurring) = (0.0, 0_u64);
-        for &[right, guesses, support] in &self.classes {
-            if guesses + support > 0 {
-                sum += 2.0 * right as f64 / (guesses + support) as f64;
-                occurring += 1;
-            }
-        }
-        sum / occurring.max(1) as f64
-    }
+/// Those metrics that are defined.
+fn defined<T, const N: usize>(metrics: [(&str, Option<T>); N]) -> BTreeMap<String, T> {
+    metrics.into_iter().filter_map(|(name, found)| Some((name.to_owned(), found?))).collect()
 }
 
-/// The predicted labels, after checking that everything fits.
-fn predictions(scores: &Scores, labels: &[usize], n_labels: usize) -> Result<Vec<usize>> {
-    scores.check("the model")?;
-    if scores.rows() != labels.len() || scores.width != n_labels {
-        return Err(EngineError::Internal(format!(
-            "{} labels of {n_labels} classes do not fit scores [{}, {}]",
-            labels.len(),
-            scores.rows(),
-            scores.width
-        )));
-    }
-    match labels.iter().find(|label| **label >= n_labels) {
-        Some(label) => Err(EngineError::Internal(format!("label {label} is outside the model's {n_labels} classes"))),
-        None => Ok(scores.argmax()),
-    }
+fn no_rows() -> EngineError {
+    EngineError::Internal("quality can't be measured on no rows".into())
 }
 
 #[cfg(test)]

@@ -140,7 +140,8 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Draws `resamples` times `n` of `n` rows with replacement (ChaCha8 from `seed`) and takes `statistic` of each
     /// draw's row numbers. The statistic is given the same draws in the same order whenever `n` and `seed` are equal,
-    /// so that a paired difference is just a statistic that looks at both models.
+    /// so that a paired difference is just a statistic that looks at both models. Draws that it is not defined of (NaN:
+    /// a correlation of rows that are all one row) are left out.
     pub fn new(n: usize, resamples: usize, seed: u64, mut statistic: impl FnMut(&[usize]) -> f64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut rows = vec![0_usize; n];
@@ -152,6 +153,7 @@ impl Bootstrap {
             }
             sorted.push(statistic(&rows));
         }
+        sorted.retain(|value: &f64| !value.is_nan());
         sorted.sort_by(f64::total_cmp);
         Self { sorted }
     }

@@ -1,11 +1,4 @@
-use super::super::fixture;
 use super::*;
-
-/// Logits that answer `predicted`.
-fn answers(predicted: &[usize], n_labels: usize) -> Scores {
-    let values = predicted.iter().flat_map(|&answer| (0..n_labels).map(move |label| f32::from(label == answer)));
-    Scores { width: n_labels, values: values.collect() }
-}
 
 fn metric(predicted: &[usize], labels: &[usize], n_labels: usize, name: &str) -> Estimate {
     classification(&answers(predicted, n_labels), labels, n_labels).unwrap()[name]
@@ -13,8 +6,8 @@ fn metric(predicted: &[usize], labels: &[usize], n_labels: usize, name: &str) ->
 
 #[test]
 fn macro_f1_leaves_out_classes_that_do_not_occur() {
-    // Class 0: tp 1, fp 1, fn 0 → 2/3. Class 1: tp 1, fp 0, fn 1 → 2/3. Class 2: predicted once, never right → 0.
-    // Class 3 does not occur. sklearn.metrics.f1_score(labels, predicted, average='macro') = 4/9.
+    // Class 0: tp 1, fp 1, fn 1 → 1/2. Class 1: tp 1, fp 0, fn 1 → 2/3. Class 2: predicted once, never right → 0.
+    // Class 3 does not occur. sklearn.metrics.f1_score(labels, predicted, average='macro') = 7/18.
     let (labels, predicted) = ([0, 1, 1, 0], [0, 1, 0, 2]);
     let f1 = metric(&predicted, &labels, 4, MACRO_F1);
     let expected = (2.0 / 4.0 + 2.0 / 3.0 + 0.0) / 3.0;
@@ -25,7 +18,7 @@ fn macro_f1_leaves_out_classes_that_do_not_occur() {
 #[test]
 fn perfect_answers_are_perfect() {
     let labels = [0, 1, 2, 1];
-    for name in [ACCURACY, MACRO_F1] {
+    for name in [ACCURACY, MACRO_F1, MCC] {
         let estimate = metric(&labels, &labels, 3, name);
         assert_eq!((estimate.value, estimate.high, estimate.n), (1.0, 1.0, 4));
     }
@@ -89,4 +82,55 @@ fn labels_that_do_not_fit_are_refused() {
     assert!(classification(&model, &[0, 2], 2).is_err(), "there is no class 2");
     assert!(classification(&model, &[0, 1], 3).is_err(), "the logits have two classes");
     assert!(change(&model, &answers(&[0, 1], 3), &[0, 1], 2).is_err());
+}
+
+/// Pearson's correlation of one-hot labels and answers, over all rows and classes: Gorodkin's definition, each column
+/// with its own mean.
+fn mcc_by_its_definition(predicted: &[usize], labels: &[usize], n_labels: usize) -> f64 {
+    let n = labels.len() as f64;
+    let covariance = |a: &[usize], b: &[usize]| -> f64 {
+        let of = |class: usize| {
+            let share = |rows: &[usize]| rows.iter().filter(|row| **row == class).count() as f64 / n;
+            let (mean_a, mean_b) = (share(a), share(b));
+            let each =
+                a.iter().zip(b).map(|(a, b)| (f64::from(*a == class) - mean_a) * (f64::from(*b == class) - mean_b));
+            each.sum::<f64>()
+        };
+        (0..n_labels).map(of).sum()
+    };
+    covariance(predicted, labels) / (covariance(predicted, predicted) * covariance(labels, labels)).sqrt()
+}
+
+#[test]
+fn mcc_is_the_correlation_of_labels_and_answers() {
+    for (seed, n_labels) in [(1, 2), (2, 3), (3, 7), (4, 20)] {
+        let (labels, predicted) = (drawn(150, n_labels, seed), drawn(150, n_labels, seed + 50));
+        let expected = mcc_by_its_definition(&predicted, &labels, n_labels);
+        let found = metric(&predicted, &labels, n_labels, MCC);
+        assert!((found.value - expected).abs() < 1e-12, "{n_labels} classes: {found:?} against {expected}");
+        assert!(found.low <= found.value && found.value <= found.high);
+        // It is the same whichever of the two is the answer
+        assert!((metric(&labels, &predicted, n_labels, MCC).value - expected).abs() < 1e-12);
+    }
+    // Of two classes: √χ²/n, here from the four counts. (6·3 - 1·2) / √(7·8·4·5)
+    let labels = [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1];
+    let predicted = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 0];
+    let expected = (6.0 * 3.0 - 2.0 * 1.0) / (7.0_f64 * 8.0 * 4.0 * 5.0).sqrt();
+    assert!((metric(&predicted, &labels, 2, MCC).value - expected).abs() < 1e-12);
+    // One answer to everything says nothing
+    assert_eq!(metric(&[1; 12], &labels, 2, MCC).value, 0.0);
+}
+
+#[test]
+fn mcc_changes_with_the_answers() {
+    let labels = drawn(300, 4, 7);
+    let spoiled = |every: usize| -> Vec<usize> {
+        labels.iter().enumerate().map(|(row, label)| if row % every == 0 { (label + 1) % 4 } else { *label }).collect()
+    };
+    let (before, after) = (answers(&spoiled(50), 4), answers(&spoiled(4), 4));
+    let change = change(&before, &after, &labels, 4).unwrap()[MCC];
+    let of = |scores: &Scores| classification(scores, &labels, 4).unwrap()[MCC].value;
+    assert!((change.value - (of(&after) - of(&before))).abs() < 1e-15);
+    assert!(change.low < change.value && change.high < 0.0 && change.p_value < 0.01, "{change:?}");
+    assert_eq!((change.test, change.n, change.discordant), (Test::PairedBootstrap, 300, None));
 }
