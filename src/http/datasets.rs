@@ -20,7 +20,7 @@ use super::upload::{self, Purpose};
 use super::{App, prefer, wait};
 use crate::db::datasets::{Dataset, NewDataset};
 use crate::db::{self, UploadState};
-use crate::engine::data::LabelCount;
+use crate::engine::data::{DatasetSummary, Duplicate, LabelCount, TagCount, Target, Values};
 use crate::id::DatasetId;
 
 /// A dataset as clients see it. What its files say is there once it is ready.
@@ -40,32 +40,59 @@ pub(super) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     words: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    duplicates: Option<u64>,
+    target: Option<Target>,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<LabelCount>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Values>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<TagCount>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicates: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_duplicates: Option<Vec<Duplicate>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<File>>,
 }
 
 impl Shown {
     fn of(dataset: Dataset) -> Self {
-        let (format, rows, words, duplicates, labels) = match dataset.summary {
-            Some(s) => (Some(s.format), Some(s.rows), Some(s.words), Some(s.duplicates), Some(s.labels)),
-            None => (None, None, None, None, None),
-        };
-        Self {
+        let shown = Self {
             id: dataset.id,
             name: dataset.name,
             state: dataset.state.as_str().to_owned(),
             size_bytes: dataset.size_bytes,
             errors: dataset.errors.into_iter().map(Detail::from).collect(),
             created_at: dataset.created_at,
-            format,
-            rows,
-            words,
-            duplicates,
-            labels,
+            format: None,
+            rows: None,
+            words: None,
+            target: None,
+            labels: None,
+            values: None,
+            tags: None,
+            duplicates: None,
+            first_duplicates: None,
             files: None,
+        };
+        match dataset.summary {
+            Some(summary) => shown.holding(summary),
+            None => shown,
+        }
+    }
+
+    fn holding(self, summary: DatasetSummary) -> Self {
+        Self {
+            target: Some(summary.target()),
+            format: Some(summary.format),
+            rows: Some(summary.rows),
+            words: Some(summary.words),
+            labels: Some(summary.labels),
+            values: summary.values,
+            tags: Some(summary.tags),
+            duplicates: Some(summary.duplicates),
+            first_duplicates: Some(summary.first_duplicates),
+            ..self
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Config, Context};
 use crate::db::datasets::Dataset;
 use crate::db::jobs::{Job, JobKind};
 use crate::db::{self, FileRow, UploadState};
+use crate::engine::data::{DatasetSummary, Target};
 use crate::engine::job::{Datasets, Input, InputFile, Source, Task, WORK};
 use crate::engine::model::ModelHeader;
 use crate::engine::plan::{self, Available, Plan};
@@ -138,22 +139,27 @@ impl Fetch<'_> {
 
     async fn datasets(&mut self) -> Result<(Datasets, Available), Refusal> {
         let job = self.job;
-        let (calibration, calibration_rows, _) = self.dataset(job.calibration_dataset_id).await?;
-        let (training, training_rows, _) = self.dataset(job.training_dataset_id).await?;
-        let (validation, validation_rows, _) = self.dataset(job.validation_dataset_id).await?;
-        let (evaluation, evaluation_rows, evaluation_has_labels) = self.dataset(job.evaluation_dataset_id).await?;
-        let available =
-            Available { calibration_rows, training_rows, validation_rows, evaluation_rows, evaluation_has_labels };
+        let (calibration, of_calibration) = self.dataset(job.calibration_dataset_id).await?;
+        let (training, of_training) = self.dataset(job.training_dataset_id).await?;
+        let (validation, of_validation) = self.dataset(job.validation_dataset_id).await?;
+        let (evaluation, of_evaluation) = self.dataset(job.evaluation_dataset_id).await?;
+        let available = Available {
+            calibration_rows: of_calibration.rows,
+            training_rows: of_training.rows,
+            validation_rows: of_validation.rows,
+            evaluation_rows: of_evaluation.rows,
+            evaluation_target: of_evaluation.target,
+            evaluation_has_numbers: of_evaluation.has_numbers,
+        };
         Ok((Datasets { calibration, training, validation, evaluation }, available))
     }
 
-    /// Files, rows, and whether these have labels.
-    async fn dataset(&mut self, id: Option<DatasetId>) -> Result<(Option<Source>, Option<u64>, bool), Refusal> {
-        let Some(id) = id else { return Ok((None, None, false)) };
+    /// Files, and what is known of their rows.
+    async fn dataset(&mut self, id: Option<DatasetId>) -> Result<(Option<Source>, Known), Refusal> {
+        let Some(id) = id else { return Ok((None, Known::default())) };
         let summary = self.ready_dataset(id).await?.summary;
         let source = self.dataset_files(id).await?;
-        let has_labels = summary.as_ref().is_some_and(|summary| !summary.labels.is_empty());
-        Ok((Some(source), summary.map(|summary| summary.rows), has_labels))
+        Ok((Some(source), summary.map(|summary| Known::of(&summary)).unwrap_or_default()))
     }
 
     async fn model_files(&mut self, id: ModelId) -> Result<Source, Refusal> {
@@ -178,6 +184,20 @@ impl Fetch<'_> {
             files.push(InputFile { path: row.path, location, size_bytes: row.size_bytes, sha256: Some(row.sha256) });
         }
         Ok(Source { name, files })
+    }
+}
+
+/// What planning asks of a dataset. Its summary has a hash for every row: too much to hold on to.
+#[derive(Default)]
+struct Known {
+    rows: Option<u64>,
+    target: Target,
+    has_numbers: bool,
+}
+
+impl Known {
+    fn of(summary: &DatasetSummary) -> Self {
+        Self { rows: Some(summary.rows), target: summary.target(), has_numbers: summary.has_numbers() }
     }
 }
 

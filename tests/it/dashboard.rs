@@ -101,6 +101,7 @@ async fn hostile_dataset(app: &App) -> String {
         words: 3,
         duplicates: 1,
         row_hashes: vec!["00".to_owned()],
+        ..DatasetSummary::default()
     };
     app.validate(&bare_header(), Some(&summary)).await;
     id
@@ -214,6 +215,7 @@ async fn pages_are_small_whatever_they_show() {
         words: 300,
         duplicates: 0,
         row_hashes: vec!["00".to_owned()],
+        ..DatasetSummary::default()
     };
     app.validate(&bare_header(), Some(&summary)).await;
     for accuracy in 0..60 {

@@ -15,6 +15,7 @@ pub(crate) fn summary(hashes: &[&str], label: &str) -> DatasetSummary {
         words: 10,
         duplicates: 0,
         row_hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),
+        ..DatasetSummary::default()
     }
 }
 

@@ -131,7 +131,11 @@ async fn rows_must_be_disjoint_and_labels_known() {
     };
     let answer = app.post("/v1/jobs", &job(&good, &same)).await.expect(422);
     assert_eq!(answer.problems(), pairs([("/evaluation_dataset_id", "datasets_overlap")]));
-    assert!(answer.json()["detail"].as_str().unwrap().starts_with("2 different rows"), "{}", answer.json()["detail"]);
+    assert!(
+        answer.json()["detail"].as_str().unwrap().starts_with("2 rows of the evaluation data "),
+        "{}",
+        answer.json()["detail"]
+    );
     let answer = app.post("/v1/jobs", &job(&good, &slip)).await.expect(422);
     assert_eq!(answer.problems(), pairs([("/evaluation_dataset_id", "label_unknown")]));
     assert!(answer.json()["detail"].as_str().unwrap().contains(&format!("'{label}'")));

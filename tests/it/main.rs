@@ -29,6 +29,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod models;
+mod overlaps;
 mod postgres;
 mod queue;
 mod real_results;

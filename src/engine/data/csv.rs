@@ -1,12 +1,14 @@
 //! CSV (RFC 4180) with a header row that names `text`, and perhaps `text_pair` and `label`. Other columns are left out.
-//! An empty `text_pair` or `label` is none.
+//! An empty `text_pair` or `label` is none. It has no lists, so no words with tags.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::rows::{At, Columns, ROW_BYTES, Row, Rows};
+use super::columns::Columns;
+use super::number::Written;
+use super::rows::{At, ROW_BYTES, Row, Rows};
 use crate::engine::findings::tame;
 use crate::engine::problem::Code;
 
@@ -17,7 +19,7 @@ pub(super) fn read(path: &str, bytes: &[u8], rows: &mut Rows) {
     let source = Bounded { bytes, budget: &budget };
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
     let mut record = ByteRecord::new();
-    let mut columns: Option<(Columns<usize>, usize)> = None;
+    let mut columns: Option<(Found, usize)> = None;
     loop {
         budget.set(ROW_BUDGET);
         match reader.read_byte_record(&mut record) {
@@ -44,19 +46,34 @@ pub(super) fn read(path: &str, bytes: &[u8], rows: &mut Rows) {
             return;
         }
         match row(&record, columns, *width) {
-            Ok(row) => rows.push(at, row),
+            Ok(row) => {
+                let label = row.label.as_deref().map(Written::of);
+                rows.push(at, row, label);
+            }
             Err(detail) => rows.refuse(at, detail),
         }
     }
 }
 
-fn header(record: &ByteRecord) -> Result<Columns<usize>, String> {
-    let names = record.iter().map(|name| std::str::from_utf8(name).map(|name| name.trim().to_owned()));
-    let names: Vec<String> = names.collect::<Result<_, _>>().map_err(|_| "is not UTF-8".to_owned())?;
-    Columns::of(names.into_iter().zip(0..))
+/// Where the columns are that are read.
+struct Found {
+    text: usize,
+    text_pair: Option<usize>,
+    label: Option<usize>,
 }
 
-fn row(record: &ByteRecord, columns: &Columns<usize>, width: usize) -> Result<Row, String> {
+fn header(record: &ByteRecord) -> Result<Found, String> {
+    let names = record.iter().map(|name| std::str::from_utf8(name).map(|name| name.trim().to_owned()));
+    let names: Vec<String> = names.collect::<Result<_, _>>().map_err(|_| "is not UTF-8".to_owned())?;
+    match Columns::of(names.into_iter().zip(0..))? {
+        Columns::Text { text, text_pair, label } => Ok(Found { text, text_pair, label }),
+        Columns::Tagged { .. } => {
+            Err("has tokens and tags, which CSV has no lists for: write them as JSON lines".to_owned())
+        }
+    }
+}
+
+fn row(record: &ByteRecord, columns: &Found, width: usize) -> Result<Row, String> {
     if record.len() != width {
         return Err(format!("has {} columns where the header row has {width}", record.len()));
     }
@@ -72,7 +89,8 @@ fn row(record: &ByteRecord, columns: &Columns<usize>, width: usize) -> Result<Ro
         Some(text) if !text.is_empty() => Ok::<_, String>(Some(text)),
         _ => Ok(None),
     };
-    Ok(Row { text: field(columns.text)?, text_pair: optional(columns.text_pair)?, label: optional(columns.label)? })
+    let (text_pair, label) = (optional(columns.text_pair)?, optional(columns.label)?);
+    Ok(Row { text: field(columns.text)?, text_pair, label, words: Vec::new() })
 }
 
 /// What reading one row may take from the file: a row, its quotes doubled, and what the reader reads ahead.

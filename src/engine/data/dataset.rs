@@ -1,12 +1,12 @@
-//! Datasets: rows of text, with labels or without, from files that are not trusted.
+//! Datasets: rows of text, with what is to be answered or without, from files that are not trusted.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
-
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::number::number;
+use super::places::Places;
 use super::rows::{ROWS, Row, Rows};
-use super::{DatasetSummary, LabelCount, csv, jsonl, text};
+use super::{csv, jsonl, text};
 use crate::engine::error::Result;
 use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
@@ -17,13 +17,14 @@ use crate::engine::problem::Code;
 pub type RowHash = [u8; 16];
 
 /// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
     /// An object a line.
     Jsonl,
     /// With a header row.
     Csv,
     /// A row a line.
+    #[default]
     Text,
 }
 
@@ -51,21 +52,60 @@ impl Format {
     }
 }
 
+/// What the rows say is to be answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Nothing.
+    #[default]
+    None,
+    /// A class, by its name.
+    Class,
+    /// A number.
+    Regression,
+    /// A tag for every word.
+    Tags,
+}
+
+impl Target {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Class => "class",
+            Self::Regression => "regression",
+            Self::Tags => "tags",
+        }
+    }
+}
+
 /// Rows of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dataset {
     /// How its files are written.
     pub format: Format,
+    /// What its rows are to be answered with.
+    pub target: Target,
     /// In the order of the files, and of the lines in them.
     pub rows: Vec<Row>,
+    /// Where each row stands.
+    pub places: Places,
 }
 
 impl Dataset {
     /// Reads all rows of all files, which are of one format.
     ///
-    /// JSON lines: `{"text", "text_pair"?, "label"?}`, a label being a string or a whole number. CSV: the same names in
-    /// the header row. Text: a row a line. UTF-8, with a byte order mark or without; blank lines are left out; a row
-    /// has at most 1 MiB, a dataset at most 5 million rows. `sentence` is read as `text` where there is no `text`.
+    /// JSON lines: `{"text", "text_pair"?, "label"?}`, a label being a string or a number, or `{"tokens", "tags"}`, lists
+    /// of one length of words and of names of their tags. CSV: `text`, `text_pair` and `label` in the header row. Text:
+    /// a row a line. UTF-8, with a byte order mark or without; blank lines are left out; a row has at most 1 MiB, a
+    /// dataset at most 5 million rows. Other names: `sentence` or `sentence1` for `text`, `sentence2` for `text_pair`,
+    /// `words` for `tokens`, `ner_tags` for `tags`.
+    ///
+    /// Labels that are all numbers, at least one of them with a fraction or an exponent (`3.0`, `1e-2`), are numbers to
+    /// be predicted ([`Target::Regression`]); other labels name classes ([`Target::Class`]), whole numbers too. In JSON
+    /// lines a string is a name, whatever stands in it, and names beside fractions are a problem; in CSV, which has
+    /// texts alone, such a mixture is of names. [`numbers`](Self::numbers) has whole numbers as well, for a model that
+    /// answers with one.
     ///
     /// Cost: one pass. Memory: the rows.
     ///
@@ -98,13 +138,18 @@ impl Dataset {
                 Format::Text => text::read(&file.path, map.bytes(), &mut rows),
             }
         }
-        let rows = rows.finish()?;
-        Ok(Self { format: first.map_or(Format::Text, |(format, _)| format), rows })
+        rows.finish(first.map(|(format, _)| format).unwrap_or_default())
     }
 
     /// Whether the rows have labels: all, or none.
     pub fn has_labels(&self) -> bool {
         self.rows.first().is_some_and(|row| row.label.is_some())
+    }
+
+    /// The labels as numbers, in the rows' order; `None` where there are none, or one is no number.
+    pub fn numbers(&self) -> Option<Vec<f64>> {
+        let numbers = self.rows.iter().map(|row| row.label.as_deref().and_then(number));
+        numbers.collect::<Option<Vec<f64>>>().filter(|numbers| !numbers.is_empty())
     }
 
     /// One hash a row, in order.
@@ -116,28 +161,7 @@ impl Dataset {
     #[must_use]
     pub fn select(&self, places: &[usize]) -> Self {
         let rows = places.iter().filter_map(|&at| self.rows.get(at).cloned()).collect();
-        Self { format: self.format, rows }
-    }
-
-    /// What is in it. Cost: a hash a row.
-    pub fn summary(&self) -> DatasetSummary {
-        let hashes = self.hashes();
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for label in self.rows.iter().filter_map(|row| row.label.as_deref()) {
-            *counts.entry(label).or_default() += 1;
-        }
-        let mut labels: Vec<LabelCount> =
-            counts.into_iter().map(|(label, rows)| LabelCount { label: label.to_owned(), rows }).collect();
-        labels.sort_by_key(|count| std::cmp::Reverse(count.rows)); // stable: ties stay by name
-        let words = |text: &str| text.split_whitespace().count() as u64;
-        DatasetSummary {
-            format: self.format.as_str().to_owned(),
-            rows: self.rows.len() as u64,
-            labels,
-            words: self.rows.iter().map(|row| words(&row.text) + row.text_pair.as_deref().map_or(0, words)).sum(),
-            duplicates: (hashes.len() - hashes.iter().collect::<HashSet<_>>().len()) as u64,
-            row_hashes: hashes.iter().map(hex).collect(),
-        }
+        Self { format: self.format, target: self.target, rows, places: self.places.select(places) }
     }
 }
 
@@ -147,19 +171,11 @@ pub fn row_hash(row: &Row) -> RowHash {
     hasher.update(row.text.as_bytes());
     hasher.update([0x1f]);
     hasher.update(row.text_pair.as_deref().unwrap_or_default().as_bytes());
+    first_half(hasher)
+}
+
+/// The first 16 bytes of the digest.
+pub(super) fn first_half(hasher: Sha256) -> RowHash {
     let digest: [u8; 32] = hasher.finalize().into();
     digest.first_chunk::<16>().copied().unwrap_or_default()
-}
-
-/// How many of `b`'s rows stand in `a` too.
-pub fn overlap(a: &[RowHash], b: &[RowHash]) -> usize {
-    let a: HashSet<&RowHash> = a.iter().collect();
-    b.iter().filter(|hash| a.contains(hash)).count()
-}
-
-fn hex(hash: &RowHash) -> String {
-    hash.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes all that is written
-        text
-    })
 }

@@ -1,5 +1,8 @@
 //! Rows on their way in: what every format must keep to, and where each row came from.
 
+use super::dataset::{Dataset, Format, Target};
+use super::number::Written;
+use super::places::Places;
 use crate::engine::error::Result;
 use crate::engine::findings::{Findings, file_pointer, shown};
 use crate::engine::problem::Code;
@@ -8,7 +11,7 @@ use crate::engine::problem::Code;
 pub(super) const ROW_BYTES: usize = 1 << 20;
 /// Most rows of a dataset.
 pub(super) const ROWS: usize = 5_000_000;
-/// Longest label.
+/// Longest label or tag.
 const LABEL_BYTES: usize = 512;
 /// Problems shown of one dataset.
 const SHOWN: usize = 20;
@@ -16,22 +19,52 @@ const SHOWN: usize = 20;
 /// One example.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// The text; never blank.
+    /// The text; never blank. Of a row of words, the words with a space between.
     pub text: String,
     /// The second text, for models of pairs.
     pub text_pair: Option<String>,
-    /// The label's name. All rows of a dataset have one, or none has.
+    /// The label as it is written: a name, or a number. All rows of a dataset have one, or none has.
     pub label: Option<String>,
+    /// The words with their tags; none where the row is a text. All rows of a dataset have them, or none has.
+    pub words: Vec<Word>,
+}
+
+/// A word of a row for token classification, as whoever tagged it split it off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// The word; may be blank.
+    pub text: String,
+    /// The tag's name: `B-PER`, `O`.
+    pub tag: String,
+}
+
+impl Row {
+    /// A row of tagged words.
+    pub fn tagged(words: Vec<Word>) -> Self {
+        let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        Self { text: texts.join(" "), words, ..Self::default() }
+    }
 }
 
 /// Rows read so far, and all that was wrong with others.
 pub(super) struct Rows {
     read: Vec<Row>,
+    places: Places,
     findings: Findings,
-    /// The first row with a label and the first without.
-    labelled: Option<String>,
-    unlabelled: Option<String>,
+    firsts: Firsts,
     most: usize,
+}
+
+/// Where the first row of each kind stands.
+#[derive(Default)]
+struct Firsts {
+    labelled: Option<String>,
+    tagged: Option<String>,
+    bare: Option<String>,
+    /// With a label that is a name.
+    named: Option<String>,
+    /// With a label that is a number with a fraction.
+    fraction: Option<String>,
 }
 
 /// Where in a file reading is.
@@ -51,7 +84,8 @@ impl At<'_> {
 impl Rows {
     /// At most `most` rows.
     pub(super) fn new(most: usize) -> Self {
-        Self { read: Vec::new(), findings: Findings::up_to(SHOWN), labelled: None, unlabelled: None, most }
+        let findings = Findings::up_to(SHOWN);
+        Self { read: Vec::new(), places: Places::default(), findings, firsts: Firsts::default(), most }
     }
 
     /// Whether there is room for another row. Where there is none, that is a problem.
@@ -74,28 +108,77 @@ impl Rows {
         self.findings.add(file_pointer(path), code, format!("{}: {}", shown(path), detail.as_ref()));
     }
 
-    /// Takes a row, if it is one.
-    pub(super) fn push(&mut self, at: At<'_>, row: Row) {
+    /// Takes a row, if it is one; `label` says how its label is written, if it has any.
+    pub(super) fn push(&mut self, at: At<'_>, row: Row, label: Option<Written>) {
         if let Some(detail) = fault(&row) {
             self.refuse(at, detail);
             return;
         }
-        let first = if row.label.is_some() { &mut self.labelled } else { &mut self.unlabelled };
-        first.get_or_insert_with(|| format!("{} line {}", shown(at.path), at.line));
+        let firsts = &mut self.firsts;
+        let note = |first: &mut Option<String>| {
+            first.get_or_insert_with(|| format!("{} line {}", shown(at.path), at.line));
+        };
+        note(match (&row.label, row.words.as_slice()) {
+            (Some(_), _) => &mut firsts.labelled,
+            (None, [_, ..]) => &mut firsts.tagged,
+            (None, []) => &mut firsts.bare,
+        });
+        match label {
+            Some(Written::Name) => note(&mut firsts.named),
+            Some(Written::Fraction) => note(&mut firsts.fraction),
+            Some(Written::Whole) | None => {}
+        }
+        self.places.push(at.path, at.line);
         self.read.push(row);
     }
 
     /// All rows, or all problems.
-    pub(super) fn finish(mut self) -> Result<Vec<Row>> {
-        if let (Some(with), Some(without)) = (&self.labelled, &self.unlabelled) {
-            let detail = format!("{with} has a label and {without} has none: give every row a label, or none");
+    pub(super) fn finish(mut self, format: Format) -> Result<Dataset> {
+        if let Some(detail) = self.firsts.discord(format) {
             self.findings.add("/files", Code::DatasetInvalid, detail);
         }
         if self.read.is_empty() && self.findings.is_empty() {
             self.findings.add("/files", Code::DatasetInvalid, "the dataset has no rows");
         }
         self.findings.into_result()?;
-        Ok(self.read)
+        Ok(Dataset { format, target: self.firsts.target(), rows: self.read, places: self.places })
+    }
+}
+
+impl Firsts {
+    /// What the rows are to be answered with.
+    fn target(&self) -> Target {
+        match (&self.tagged, &self.labelled, &self.fraction, &self.named) {
+            (Some(_), ..) => Target::Tags,
+            (None, Some(_), Some(_), None) => Target::Regression,
+            (None, Some(_), ..) => Target::Class,
+            (None, None, ..) => Target::None,
+        }
+    }
+
+    /// Rows that are not of one kind.
+    fn discord(&self, format: Format) -> Option<String> {
+        let Self { labelled, tagged, bare, named, fraction } = self;
+        match (labelled, tagged, bare) {
+            (Some(with), _, Some(without)) => {
+                return Some(format!("{with} has a label and {without} has none: give every row a label, or none"));
+            }
+            (_, Some(with), Some(without)) => {
+                return Some(format!("{with} has tags and {without} has none: give every row tags, or none"));
+            }
+            (Some(label), Some(tags), None) => {
+                return Some(format!("{label} has a label and {tags} has tags: one dataset has one of the two"));
+            }
+            _ => {}
+        }
+        // In CSV everything is a text: there `1.0` beside `beta` is a name.
+        match (named, fraction) {
+            (Some(name), Some(number)) if format == Format::Jsonl => Some(format!(
+                "{number} has a number with a fraction as its label and {name} has a name: give every row a number, \
+                 or write labels that are names as strings"
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -104,75 +187,18 @@ fn fault(row: &Row) -> Option<String> {
     if row.text.trim().is_empty() {
         return Some("the text is empty".to_owned());
     }
-    let label = row.label.as_deref()?;
-    if label.trim().is_empty() {
-        Some("the label is empty".to_owned())
-    } else if label.len() > LABEL_BYTES {
-        Some(format!("the label has {} bytes; at most {LABEL_BYTES} are allowed", label.len()))
-    } else if label.chars().any(char::is_control) {
-        Some(format!("the label {} has control characters", shown(label)))
-    } else {
-        None
-    }
-}
-
-/// Which of a row's columns are read, found by their names.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Columns<T> {
-    pub(super) text: T,
-    pub(super) text_pair: Option<T>,
-    pub(super) label: Option<T>,
-}
-
-impl<T> Columns<T> {
-    /// Sorts named columns. `sentence` stands for `text` where there is no `text`; other names are left out, but for
-    /// those that look like a slip of a name that is missing.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, with the names that were found.
-    pub(super) fn of(columns: impl IntoIterator<Item = (String, T)>) -> Result<Self, String> {
-        let (mut text, mut sentence, mut text_pair, mut label) = (None, None, None, None);
-        let mut names = Vec::new();
-        for (name, value) in columns {
-            let slot = match name.as_str() {
-                "text" => Some(&mut text),
-                "sentence" => Some(&mut sentence),
-                "text_pair" => Some(&mut text_pair),
-                "label" => Some(&mut label),
-                _ => None,
-            };
-            if slot.is_some_and(|slot| slot.replace(value).is_some()) {
-                return Err(format!("{} stands twice", shown(&name)));
-            }
-            names.push(name);
+    let label = row.label.as_deref().map(|label| ("label", label));
+    label.into_iter().chain(row.words.iter().map(|word| ("tag", word.tag.as_str()))).find_map(|(what, name)| {
+        if name.trim().is_empty() {
+            Some(format!("the {what} is empty"))
+        } else if name.len() > LABEL_BYTES {
+            Some(format!("the {what} has {} bytes; at most {LABEL_BYTES} are allowed", name.len()))
+        } else if name.chars().any(char::is_control) {
+            Some(format!("the {what} {} has control characters", shown(name)))
+        } else {
+            None
         }
-        for (known, absent) in [("text_pair", text_pair.is_none()), ("label", label.is_none())] {
-            if let Some(slip) = names.iter().find(|name| absent && is_slip(name, known)) {
-                return Err(format!("{} is not known; is {known:?} meant?", shown(slip)));
-            }
-        }
-        match (text, sentence) {
-            (Some(text), None) | (None, Some(text)) => Ok(Self { text, text_pair, label }),
-            (Some(_), Some(_)) => Err("has both \"text\" and \"sentence\": leave out one".to_owned()),
-            (None, None) => {
-                let found: Vec<String> = names.iter().take(10).map(|name| shown(name)).collect();
-                Err(format!(
-                    "has no \"text\"; found {}",
-                    if found.is_empty() { "nothing".into() } else { found.join(", ") }
-                ))
-            }
-        }
-    }
-}
-
-/// Whether `name` is `known` but for case, separators and a plural.
-fn is_slip(name: &str, known: &str) -> bool {
-    let plain = |name: &str| -> String {
-        name.trim().chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    let (name, known) = (plain(name), plain(known));
-    name == known || name.strip_suffix('s') == Some(&known)
+    })
 }
 
 /// The file's lines with their numbers, without the byte order mark, line ends and blank lines. Too long ones, and ones

@@ -18,9 +18,11 @@ pub struct Split {
 }
 
 impl Dataset {
-    /// Sets about `fraction` of the rows aside, drawn by `seed` alone (`ChaCha8`). Equal rows stay on one side, so that
-    /// nothing held out is trained on. With two different rows or more, neither side is empty; with fewer, nothing is
-    /// held out.
+    /// Sets about `fraction` of the rows aside, drawn by `seed` alone (`ChaCha8`): the same rows, seed and fraction give
+    /// the same split everywhere. Equal rows stay on one side, so that nothing held out is calibrated or trained on; what
+    /// is held out may be larger than `fraction` by one such group. With two rows or more neither side is empty,
+    /// whatever the fraction; where all rows are equal, the last is held out, for there is nothing to keep apart. A
+    /// single row is kept.
     pub fn split_held_out(&self, seed: u64, fraction: f64) -> Split {
         split(self.hashes(), seed, fraction)
     }
@@ -39,7 +41,14 @@ pub fn split<H: Eq + Hash>(rows: impl IntoIterator<Item = H>, seed: u64, fractio
             None => groups.push(vec![at]),
         }
     }
-    shuffle(&mut groups, &mut ChaCha8Rng::seed_from_u64(seed));
+    if let [all] = groups.as_mut_slice()
+        && all.len() > 1
+    {
+        let last = all.split_off(all.len() - 1);
+        groups.insert(0, last);
+    } else {
+        shuffle(&mut groups, &mut ChaCha8Rng::seed_from_u64(seed));
+    }
     let wanted = ((count as f64 * fraction.clamp(0.0, 1.0)).round() as usize).max(1);
     let last = groups.len().saturating_sub(1);
     let mut held_out = Vec::new();

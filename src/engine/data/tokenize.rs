@@ -97,6 +97,19 @@ impl Tokenizer {
     /// `out_of_range` where the special tokens alone are `max_seq_length` or more; `tokenizer_invalid` where the
     /// tokenizer fails on a row, gives it no token, or more than it may.
     pub fn encode(&self, rows: &[Row], max_seq_length: usize, threads: usize) -> Result<Encoded> {
+        let (ids, type_ids) = self.each(rows, max_seq_length, threads, encode_row)?.into_iter().unzip();
+        Ok(Encoded { ids, type_ids })
+    }
+
+    /// What `encode` makes of every row, in order, with this tokenizer set to cut to `max_seq_length`. It is given each
+    /// row's place too.
+    pub(super) fn each<T: Send>(
+        &self,
+        rows: &[Row],
+        max_seq_length: usize,
+        threads: usize,
+        encode: impl Fn(&tokenizers::Tokenizer, &Row, usize, usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let mut tokenizer = self.inner.clone();
         let has_pairs = rows.iter().any(|row| row.text_pair.is_some());
         let special = self.special_tokens(false).max(if has_pairs { self.special_tokens(true) } else { 0 });
@@ -110,7 +123,7 @@ impl Tokenizer {
         let truncation = TruncationParams { max_length: max_seq_length, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| invalid(tame(&error)))?;
         let task = |(index, rows): (usize, &[Row])| {
-            let each = |(at, row)| encode_row(&tokenizer, row, index * ROWS_A_TASK + at, max_seq_length);
+            let each = |(at, row)| encode(&tokenizer, row, index * ROWS_A_TASK + at, max_seq_length);
             rows.iter().enumerate().map(each).collect::<Result<Vec<_>>>()
         };
         let tasks = || rows.par_chunks(ROWS_A_TASK).enumerate().map(task).collect::<Result<Vec<_>>>();
@@ -121,8 +134,7 @@ impl Tokenizer {
             pool.map_err(|error| EngineError::Internal(format!("no threads to tokenize with: {error}")))?
                 .install(tasks)?
         };
-        let (ids, type_ids) = encoded.into_iter().flatten().unzip();
-        Ok(Encoded { ids, type_ids })
+        Ok(encoded.into_iter().flatten().collect())
     }
 
     /// The largest id of its vocabulary, added tokens included. Special tokens that its template names by number may
@@ -143,8 +155,14 @@ fn encode_row(
     at: usize,
     max_seq_length: usize,
 ) -> Result<(Vec<u32>, Vec<u32>)> {
-    let encoding = encode_text(tokenizer, &row.text, row.text_pair.as_deref())
-        .map_err(|detail| invalid(format!("the tokenizer failed on row {}: {detail}", at + 1)))?;
+    let encoding = encode_text(tokenizer, &row.text, row.text_pair.as_deref());
+    let encoding = checked(encoding, at, max_seq_length)?;
+    Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+}
+
+/// What the crate made of row `at`, if it is as long as it may be.
+pub(super) fn checked(encoding: Result<Encoding, String>, at: usize, max_seq_length: usize) -> Result<Encoding> {
+    let encoding = encoding.map_err(|detail| invalid(format!("the tokenizer failed on row {}: {detail}", at + 1)))?;
     let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());
     if ids.is_empty() || ids.len() > max_seq_length || ids.len() != types.len() {
         return Err(invalid(format!(
@@ -153,7 +171,7 @@ fn encode_row(
             at + 1
         )));
     }
-    Ok((ids.to_vec(), types.to_vec()))
+    Ok(encoding)
 }
 
 /// One text or pair with special tokens, without offsets, which nothing here needs.

@@ -6,7 +6,7 @@ use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
 use super::language_rows;
 use crate::engine::context::RunContext;
-use crate::engine::data::{Dataset, Encoded, Tokenizer, Vocabulary, vocabulary_text};
+use crate::engine::data::{Dataset, Encoded, Target, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::shown;
 use crate::engine::hash::hex;
@@ -110,9 +110,7 @@ pub fn choose(
         let dataset = Dataset::read(&source.files)?;
         let labels = labels(&dataset, spec, source)?;
         Rows { questions: Questions::Rows(encode(&dataset)?), measured_on: MeasuredOn::Evaluation, labels }
-    } else if let (Some(source), Some(_)) = (&datasets.calibration, &tokenizer) {
-        let dataset = Dataset::read(&source.files)?;
-        let held_out = dataset.select(&dataset.split_held_out(seed, 0.1).held_out);
+    } else if let (Some(held_out), Some(_)) = (held_out(datasets, seed)?, &tokenizer) {
         let questions = Questions::Rows(encode(&held_out)?);
         Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
     } else {
@@ -128,6 +126,14 @@ pub(super) fn random(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, max_seq_le
     let plain = || Vocabulary::plain(spec.vocab, &[spec.pad_token_id]);
     let vocabulary = tokenizer.map_or_else(plain, |t| t.vocabulary(spec.vocab));
     vocabulary_text(&vocabulary, VOCABULARY_ROWS, VOCABULARY_LENGTH.min(max_seq_length), seed)
+}
+
+/// The held-out calibration rows; none of a single row, for there is nothing to hold out.
+fn held_out(datasets: &Datasets, seed: u64) -> Result<Option<Dataset>> {
+    let Some(source) = &datasets.calibration else { return Ok(None) };
+    let dataset = Dataset::read(&source.files)?;
+    let held_out = dataset.select(&dataset.split_held_out(seed, 0.1).held_out);
+    Ok(Some(held_out).filter(|held_out| !held_out.rows.is_empty()))
 }
 
 /// The tokenizer and the model must be each other's.
@@ -153,16 +159,31 @@ pub(super) fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
 /// The index of every row's label.
 fn labels(dataset: &Dataset, spec: &ModelSpec, source: &Source) -> Result<Option<Vec<usize>>> {
     let Head::Classification { labels: known } = &spec.head else { return Ok(None) };
-    if !dataset.has_labels() {
+    if dataset.target == Target::None {
         return Ok(None);
     }
     let named: Vec<&str> = dataset.rows.iter().filter_map(|row| row.label.as_deref()).collect();
-    let problems = unknown_labels(named.iter().copied(), known, &format!("/datasets/{}", source.name));
+    let pointer = format!("/datasets/{}", source.name);
+    let problems = match foreign_target(dataset.target, &pointer) {
+        Some(problem) => vec![problem],
+        None => unknown_labels(named.iter().copied(), known, &pointer),
+    };
     if !problems.is_empty() {
         return Err(EngineError::Invalid(problems));
     }
     let index = |label: &&str| known.iter().position(|name| name == label);
     Ok(Some(named.iter().filter_map(index).collect()))
+}
+
+/// The problem of rows for a model of classes whose answers are no classes.
+pub fn foreign_target(target: Target, pointer: &str) -> Option<Problem> {
+    let what = match target {
+        Target::None | Target::Class => return None,
+        Target::Regression => "the rows' labels are numbers with a fraction",
+        Target::Tags => "the rows have a tag for every word",
+    };
+    let detail = format!("{what}, and the model answers with one of its classes: give rows whose labels name these");
+    Some(Problem::new(pointer, Code::LabelUnknown, detail))
 }
 
 /// A problem for every label that the model does not know, with the nearest that it does.

@@ -1,11 +1,14 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
 mod layouts;
+mod metrics;
 mod predict;
 mod resolve;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::data::Target;
 
 pub use layouts::layouts;
 pub use predict::{STREAMED_WEIGHTS, goes_by_rows, is_streamed};
@@ -114,6 +117,8 @@ pub struct Available {
     pub validation_rows: Option<u64>,
     /// Evaluation rows.
     pub evaluation_rows: Option<u64>,
-    /// Whether the evaluation rows have labels.
-    pub evaluation_has_labels: bool,
+    /// What the evaluation rows are to be answered with; nothing where there are none.
+    pub evaluation_target: Target,
+    /// Whether every label of the evaluation rows is a number.
+    pub evaluation_has_numbers: bool,
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::predict::predict;
-use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage};
+use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
 use crate::engine::export::hf;
 use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
@@ -11,7 +11,7 @@ use crate::engine::model::site::Selection;
 use crate::engine::model::spec::Head;
 use crate::engine::model::{Layout, ModelHeader, SiteSpec};
 use crate::engine::problem::{Code, Problem};
-use crate::engine::recipe::{METRICS, Recipe, Stage};
+use crate::engine::recipe::{Recipe, Stage};
 
 /// Tokens that a row is cut to where the recipe does not say.
 const DEFAULT_SEQ_LENGTH: usize = 128;
@@ -149,19 +149,7 @@ fn plan_evaluate(
         let detail = format!("{max_seq_length} tokens: this model has {positions} positions");
         return Err(vec![Problem::new("/evaluate/max_seq_length", Code::OutOfRange, detail)]);
     }
-    let classifies = header.spec.as_ref().is_some_and(|s| matches!(s.head, Head::Classification { .. }));
-    let has_labels = available.evaluation_rows.is_some() && available.evaluation_has_labels;
-    let foretells = header.spec.as_ref().is_some_and(|s| matches!(s.head, Head::CausalLanguage | Head::MaskedLanguage));
-    let has_text = available.evaluation_rows.is_some() || available.calibration_rows.is_some();
-    let applies = |metric: &str| match metric {
-        "accuracy" => classifies && has_labels,
-        "perplexity" => foretells && has_text,
-        _ => header.spec.is_some(),
-    };
-    let metrics = match &asked.metrics {
-        Some(metrics) => metrics.iter().filter(|m| applies(m)).cloned().collect(),
-        None => METRICS.iter().filter(|m| applies(m)).map(|m| (*m).to_owned()).collect(),
-    };
+    let metrics = metrics::chosen(asked.metrics.as_deref(), header, available)?;
     if available.evaluation_rows.is_some() && header.spec.is_some() && !header.has_tokenizer {
         let detail = "evaluation data was given, but the model has no tokenizer.json: upload the model with it";
         return Err(vec![Problem::new("/evaluate", Code::TokenizerMissing, detail)]);

@@ -58,7 +58,7 @@ pub struct Calibration {
 /// How the result is measured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluate {
-    /// `accuracy`, `fidelity`, `latency`; absent: all that apply; empty: nothing is measured.
+    /// Names of [`METRICS`]; absent: all that apply; empty: nothing is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<String>>,
     /// Tokens that a row is cut to, the special ones included. Absent: 128, or the model's positions if fewer.

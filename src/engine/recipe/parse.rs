@@ -3,11 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::{Calibration, Evaluate, Recipe, Stage};
+use crate::engine::evaluate::perplexity::PERPLEXITY;
+use crate::engine::evaluate::quality::{ACCURACY, ENTITY_F1, MACRO_F1, MCC, PEARSON, SPEARMAN, TOKEN_F1};
 use crate::engine::method::params::unknown;
 use crate::engine::problem::{Code, Problem, escape_pointer};
 
 /// Metrics that a recipe may ask for.
-pub const METRICS: &[&str] = &["accuracy", "fidelity", "latency", "perplexity"];
+pub const METRICS: &[&str] =
+    &[ACCURACY, MACRO_F1, MCC, PEARSON, SPEARMAN, TOKEN_F1, ENTITY_F1, PERPLEXITY, "fidelity", "latency"];
 /// Stages that a recipe may have.
 const MOST_STAGES: usize = 32;
 /// Globs that a stage may have.

@@ -11,7 +11,7 @@ use super::{calibrated, distance, files, loaders, streamed};
 use crate::engine::calibrate;
 use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
-use crate::engine::data::{Dataset, overlap};
+use crate::engine::data::{Dataset, Hashes, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
 use crate::engine::export::{hf, verify};
@@ -180,12 +180,12 @@ pub(super) fn available(datasets: &Datasets) -> Result<Available> {
             read.push((role, Dataset::read(&source.files)?));
         }
     }
+    let hashes: Vec<_> = read.iter().map(|(role, dataset)| (role, Hashes::of(dataset))).collect();
     let mut problems = Vec::new();
-    for (i, (role, dataset)) in read.iter().enumerate() {
-        for (other, earlier) in read.iter().take(i) {
-            let shared = overlap(&earlier.hashes(), &dataset.hashes());
-            if shared > 0 {
-                let detail = format!("{shared} rows stand in the {other} data too: take them out of one of the two");
+    for (i, (role, later)) in hashes.iter().enumerate() {
+        for (other, earlier) in hashes.iter().take(i) {
+            if let Some(shared) = overlap(&later.prints(), &earlier.prints()) {
+                let detail = shared.detail(&format!("the {role} data"), &format!("the {other} data"));
                 problems.push(Problem::new(format!("/{role}"), Code::DatasetsOverlap, detail));
             }
         }
@@ -200,7 +200,8 @@ pub(super) fn available(datasets: &Datasets) -> Result<Available> {
         training_rows: rows("training"),
         validation_rows: rows("validation"),
         evaluation_rows: rows("evaluation"),
-        evaluation_has_labels: found("evaluation").is_some_and(Dataset::has_labels),
+        evaluation_target: found("evaluation").map(|dataset| dataset.target).unwrap_or_default(),
+        evaluation_has_numbers: found("evaluation").is_some_and(|dataset| dataset.numbers().is_some()),
     })
 }
 

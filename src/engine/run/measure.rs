@@ -6,7 +6,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn};
 use crate::engine::evaluate::language::{self, States};
 use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
-use crate::engine::evaluate::quality::{self, Quality, QualityChange};
+use crate::engine::evaluate::quality::{self, OF_CLASSES, Quality, QualityChange};
 use crate::engine::evaluate::rows::{Questions, Rows};
 use crate::engine::evaluate::score::score;
 use crate::engine::evaluate::{Answers, Scores, latency, statistics};
@@ -127,7 +127,9 @@ impl<'a> Bench<'a> {
     pub(super) fn quality(&self, answers: &Answers) -> Result<Option<Quality>> {
         match (answers, self.labels()) {
             (Answers::Scores(scores), Some((labels, count))) => {
-                quality::classification(scores, labels, count).map(Some)
+                let mut quality = quality::classification(scores, labels, count)?;
+                quality.retain(|metric, _| self.wants(metric));
+                Ok(Some(quality))
             }
             (Answers::Foretold(foretold), _) if self.tells_perplexity() => {
                 perplexity::quality(foretold, &self.offsets()).map(Some)
@@ -146,7 +148,9 @@ impl<'a> Bench<'a> {
         let Some(original) = &self.original else { return Ok(None) };
         match (&original.answers, answers, self.labels()) {
             (Answers::Scores(before), Answers::Scores(after), Some((labels, count))) => {
-                quality::change(before, after, labels, count).map(Some)
+                let mut change = quality::change(before, after, labels, count)?;
+                change.retain(|metric, _| self.wants(metric));
+                Ok(Some(change))
             }
             (Answers::Foretold(before), Answers::Foretold(after), _) if self.tells_perplexity() => {
                 perplexity::change(before, after, &self.offsets()).map(Some)
@@ -162,7 +166,9 @@ impl<'a> Bench<'a> {
 
     fn labels(&self) -> Option<(&[usize], usize)> {
         match (&self.spec.head, &self.rows.labels) {
-            (Head::Classification { labels: names }, Some(labels)) if self.wants("accuracy") => {
+            (Head::Classification { labels: names }, Some(labels))
+                if OF_CLASSES.iter().any(|metric| self.wants(metric)) =>
+            {
                 Some((labels.as_slice(), names.len()))
             }
             _ => None,
@@ -187,8 +193,11 @@ impl<'a> Bench<'a> {
             }
             (Head::CausalLanguage | Head::MaskedLanguage, _) => "the recipe's metrics do not ask for perplexity",
             (Head::Embedding { .. }, _) => "an embedding model answers with vectors, which labels say nothing about",
+            (Head::Regression | Head::TokenClassification { .. }, _) => {
+                "answers with numbers or with tags are not held against data yet"
+            }
             (_, None) => "no labelled evaluation data was given",
-            _ => "the recipe's metrics do not ask for accuracy",
+            _ => "the recipe's metrics ask for no task quality",
         }
     }
 

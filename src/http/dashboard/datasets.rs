@@ -11,6 +11,7 @@ use super::show::Markup;
 use super::upload_form::UploadForm;
 use crate::db::datasets::Dataset;
 use crate::db::{self, UploadState};
+use crate::engine::data::{DatasetSummary, Target};
 use crate::http::App;
 use crate::http::datasets;
 use crate::http::error::Result;
@@ -33,12 +34,17 @@ struct Row {
 impl Row {
     fn of(dataset: Dataset) -> Self {
         let summary = dataset.summary.as_ref();
-        let labels = |count: usize| if count == 0 { Markup::text("none") } else { Markup::text(&count.to_string()) };
+        let labels = |summary: &DatasetSummary| match summary.target() {
+            Target::None => Markup::text("none"),
+            Target::Class => Markup::text(&summary.labels.len().to_string()),
+            Target::Regression => Markup::text("numbers"),
+            Target::Tags => Markup::text(&format!("{} tags", summary.tags.len())),
+        };
         Self {
             path: format!("/datasets/{}", dataset.id),
             state: Markup::state(dataset.state.as_str()),
             rows: summary.map_or_else(Markup::dash, |summary| Markup::count(summary.rows)),
-            labels: summary.map_or_else(Markup::dash, |summary| labels(summary.labels.len())),
+            labels: summary.map_or_else(Markup::dash, labels),
             format: summary.map_or_else(Markup::dash, |summary| Markup::text(&summary.format)),
             size: Markup::bytes(dataset.size_bytes),
             created: Markup::time(dataset.created_at),

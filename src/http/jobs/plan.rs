@@ -1,7 +1,5 @@
 //! What can be said of a job before it runs: that all it names is there and fits together, and its plan.
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use super::request::{Request, Role, Source};
@@ -9,6 +7,7 @@ use crate::db::datasets::Dataset;
 use crate::db::jobs::JobKind;
 use crate::db::models::Model;
 use crate::db::{self, UploadState};
+use crate::engine::data::{DatasetSummary, overlap};
 use crate::engine::evaluate::rows;
 use crate::engine::model::ModelHeader;
 use crate::engine::model::spec::Head;
@@ -82,7 +81,8 @@ impl Inputs {
             training_rows: rows(Role::Training),
             validation_rows: rows(Role::Validation),
             evaluation_rows: rows(Role::Evaluation),
-            evaluation_has_labels: evaluation.is_some_and(|summary| !summary.labels.is_empty()),
+            evaluation_target: evaluation.map(DatasetSummary::target).unwrap_or_default(),
+            evaluation_has_numbers: evaluation.is_some_and(DatasetSummary::has_numbers),
         }
     }
 }
@@ -221,25 +221,16 @@ fn overlaps(inputs: &Inputs) -> Vec<Detail> {
     let mut problems = Vec::new();
     for (index, (role, dataset)) in inputs.datasets.iter().enumerate() {
         let Some(summary) = &dataset.summary else { continue };
-        let rows: HashSet<&str> = summary.row_hashes.iter().map(String::as_str).collect();
         for (other, against) in inputs.datasets.iter().take(index) {
             let Some(others) = &against.summary else { continue };
-            let shared: HashSet<&str> =
-                others.row_hashes.iter().map(String::as_str).filter(|hash| rows.contains(hash)).collect();
-            if !shared.is_empty() {
-                let detail = format!(
-                    "{} different rows of the {} data {} ({} rows) stand in the {} data {} ({} rows) too; \
-                     the two must be disjoint",
-                    shared.len(),
-                    role.noun(),
-                    dataset.id,
-                    summary.rows,
-                    other.noun(),
-                    against.id,
-                    others.rows,
-                );
-                problems.push(Detail::new(format!("/{}", role.field()), Code::DatasetsOverlap, detail));
-            }
+            let Some(shared) = overlap(&summary.prints(), &others.prints()) else { continue };
+            let one = format!("the {} data {} ({} rows)", role.noun(), dataset.id, summary.rows);
+            let other = format!("the {} data {} ({} rows)", other.noun(), against.id, others.rows);
+            problems.push(Detail::new(
+                format!("/{}", role.field()),
+                Code::DatasetsOverlap,
+                shared.detail(&one, &other),
+            ));
         }
     }
     problems
@@ -252,8 +243,12 @@ fn unknown_labels(inputs: &Inputs, header: &ModelHeader) -> Vec<Detail> {
     };
     let used = inputs.datasets.iter().filter(|(role, _)| *role != Role::Calibration);
     used.flat_map(|(role, dataset)| {
-        let labels = dataset.summary.iter().flat_map(|summary| &summary.labels).map(|count| count.label.as_str());
-        rows::unknown_labels(labels, known, &format!("/{}", role.field()))
+        let pointer = format!("/{}", role.field());
+        let Some(summary) = &dataset.summary else { return Vec::new() };
+        if let Some(problem) = rows::foreign_target(summary.target(), &pointer) {
+            return vec![problem];
+        }
+        rows::unknown_labels(summary.labels.iter().map(|count| count.label.as_str()), known, &pointer)
     })
     .map(Detail::from)
     .collect()

@@ -26,6 +26,7 @@ fn summary() -> DatasetSummary {
         words: 9,
         duplicates: 0,
         row_hashes: vec!["00".to_owned(), "01".to_owned()],
+        ..DatasetSummary::default()
     }
 }
 

@@ -52,7 +52,7 @@ fn each_bad_row_is_told_with_its_line() {
         (r#"{"text":"a","Labels":"b"}"#, "is \"label\" meant?"),
         (r#"{"text":"a","text-pair":"b"}"#, "is \"text_pair\" meant?"),
         (r#"{"text":"a","text_pair":["b"]}"#, "an array was given"),
-        (r#"{"text":"a","label":1.5}"#, "a string or a whole number"),
+        (r#"{"text":"a","label":[1.5]}"#, "a string or a number; an array was given"),
         (r#"{"text":"a","label":true}"#, "true or false was given"),
         (r#"{"text":"a","label":""}"#, "the label is empty"),
         (r#"{"text":"a","label":"b\u0000"}"#, "control characters"),
@@ -94,14 +94,14 @@ fn rows_are_bounded_and_utf8() {
 fn a_dataset_has_at_most_so_many_rows() {
     let mut rows = super::super::rows::Rows::new(2);
     super::super::text::read("x.txt", b"a\nb\n\n", &mut rows);
-    assert_eq!(rows.finish().unwrap().len(), 2);
+    assert_eq!(rows.finish(Format::Text).unwrap().rows.len(), 2);
     for (path, bytes) in [("x.txt", b"a\nb\nc\nd".as_slice()), ("x.csv", b"text\na\nb\nc\nd\n")] {
         let mut rows = super::super::rows::Rows::new(2);
         match path {
             "x.txt" => super::super::text::read(path, bytes, &mut rows),
             _ => super::super::csv::read(path, bytes, &mut rows),
         }
-        let found = rows.finish().unwrap_err().problems();
+        let found = rows.finish(Format::Text).unwrap_err().problems();
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, Code::DatasetInvalid);
     }
@@ -167,15 +167,18 @@ fn a_hash_is_of_both_texts_and_not_the_label() {
     assert_eq!(hash("a", Some("b"), None), hash("a", Some("b"), Some("x")));
     assert_ne!(hash("ab", None, None), hash("a", Some("b"), None));
     assert_ne!(hash("a", Some("b"), None), hash("b", Some("a"), None));
-    let of = |texts: &[&str]| -> Vec<RowHash> { texts.iter().map(|text| hash(text, None, None)).collect() };
-    assert_eq!(overlap(&of(&["a", "b"]), &of(&["b", "c", "b"])), 2);
-    assert_eq!(overlap(&of(&[]), &of(&["b"])), 0);
+}
+
+/// Its hashes, as of a dataset that is no plain text.
+fn rows_of(dataset: &Dataset) -> Hashes<'_> {
+    assert_eq!(dataset.format, Format::Jsonl);
+    Hashes::of(dataset)
 }
 
 #[test]
 fn a_tenth_is_held_out_the_same_each_time_and_equal_rows_stay_together() {
     let rows: Vec<Row> = (0..1000).map(|i| row(&format!("row {}", i % 700), None, None)).collect();
-    let dataset = Dataset { format: Format::Jsonl, rows };
+    let dataset = Dataset { format: Format::Jsonl, rows, ..Dataset::default() };
     let split = dataset.split_held_out(1, 0.1);
     assert_eq!(split, dataset.split_held_out(1, 0.1));
     assert_ne!(split, dataset.split_held_out(2, 0.1));
@@ -185,7 +188,8 @@ fn a_tenth_is_held_out_the_same_each_time_and_equal_rows_stay_together() {
     assert!(split.kept.is_sorted() && split.held_out.is_sorted());
     all.sort_unstable();
     assert_eq!(all, (0..1000).collect::<Vec<_>>());
-    assert_eq!(overlap(&dataset.select(&split.kept).hashes(), &dataset.select(&split.held_out).hashes()), 0);
+    let (kept, held_out) = (dataset.select(&split.kept), dataset.select(&split.held_out));
+    assert_eq!(overlap(&rows_of(&kept).prints(), &rows_of(&held_out).prints()), None);
     // Drawn from everywhere, not from one end.
     let (low, high): (Vec<usize>, Vec<usize>) = split.held_out.iter().partition(|at| **at < 500);
     assert!(low.len() > 25 && high.len() > 25, "{} {}", low.len(), high.len());
@@ -195,11 +199,32 @@ fn a_tenth_is_held_out_the_same_each_time_and_equal_rows_stay_together() {
 fn few_rows_split_too() {
     for (rows, held_out) in [(0, 0), (1, 0), (2, 1), (5, 1)] {
         let rows: Vec<Row> = (0..rows).map(|i| row(&i.to_string(), None, None)).collect();
-        let split = Dataset { format: Format::Text, rows }.split_held_out(0, 0.1);
+        let split = Dataset { rows, ..Dataset::default() }.split_held_out(0, 0.1);
         assert_eq!(split.held_out.len(), held_out);
     }
-    let same = Dataset { format: Format::Text, rows: vec![row("a", None, None); 5] };
-    assert!(same.split_held_out(0, 0.5).held_out.is_empty());
+    // With nothing to keep apart, there is still something to measure on
+    for (rows, held_out) in [(1, vec![]), (2, vec![1]), (5, vec![4])] {
+        let same = Dataset { rows: vec![row("a", None, None); rows], ..Dataset::default() };
+        let split = same.split_held_out(0, 0.5);
+        assert_eq!((split.kept.len(), split.held_out), (rows - held_out.len(), held_out));
+    }
+}
+
+proptest! {
+    #[test]
+    fn two_rows_or_more_have_two_sides(texts in prop::collection::vec(0..4_u8, 2..12), seed: u64, fraction in -0.5..1.5) {
+        let rows: Vec<Row> = texts.iter().map(|text| row(&text.to_string(), None, None)).collect();
+        let dataset = Dataset { rows, ..Dataset::default() };
+        let split = dataset.split_held_out(seed, fraction);
+        prop_assert_eq!(&split, &dataset.split_held_out(seed, fraction));
+        prop_assert!(!split.kept.is_empty() && !split.held_out.is_empty());
+        let mut all = [split.kept.clone(), split.held_out.clone()].concat();
+        all.sort_unstable();
+        prop_assert_eq!(all, (0..texts.len()).collect::<Vec<_>>());
+        if texts.iter().any(|text| *text != texts[0]) {
+            prop_assert!(split.held_out.iter().all(|out| split.kept.iter().all(|kept| texts[*kept] != texts[*out])));
+        }
+    }
 }
 
 #[test]
@@ -211,8 +236,8 @@ fn the_fixtures_are_read() {
     let summary = test.summary();
     assert_eq!(summary.labels.len(), 20);
     assert_eq!(summary.labels.iter().map(|count| count.rows).sum::<u64>(), 2000);
-    assert_eq!(overlap(&train.hashes(), &test.hashes()), 0);
-    assert_eq!(overlap(&test.hashes(), &test.hashes()), 2000);
+    assert_eq!(overlap(&rows_of(&train).prints(), &rows_of(&test).prints()), None);
+    assert_eq!(overlap(&rows_of(&test).prints(), &rows_of(&test).prints()).unwrap().rows, 2000);
 }
 
 proptest! {
@@ -226,7 +251,7 @@ proptest! {
     #[test]
     fn near_misses_are_read_or_refused(
         pieces in prop::collection::vec(
-            prop::sample::select(vec!["{", "}", "\"text\"", "\"label\"", ":", ",", "\"", "\n", "\r", "text", "label", "1", "null", "é", "\\u", "[", "]"]),
+            prop::sample::select(vec!["{", "}", "\"text\"", "\"label\"", "\"tokens\"", "\"tags\"", ":", ",", "\"", "\n", "\r", "text", "label", "1", "null", "é", "\\u", "[", "]"]),
             0..40,
         ),
         name in "x\\.(jsonl|csv|txt)",

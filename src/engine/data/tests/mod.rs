@@ -1,6 +1,10 @@
 mod batches;
 mod datasets;
+mod documents;
+mod overlaps;
+mod targets;
 mod tokens;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -46,5 +50,6 @@ fn problems(files: &[(&str, &[u8])]) -> Vec<Problem> {
 }
 
 fn row(text: &str, text_pair: Option<&str>, label: Option<&str>) -> Row {
-    Row { text: text.to_owned(), text_pair: text_pair.map(str::to_owned), label: label.map(str::to_owned) }
+    let (text_pair, label) = (text_pair.map(str::to_owned), label.map(str::to_owned));
+    Row { text: text.to_owned(), text_pair, label, words: Vec::new() }
 }

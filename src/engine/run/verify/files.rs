@@ -1,7 +1,9 @@
 //! Every file that the report names: is it there, and is it that one?
 
 use super::{Checker, Given};
+use crate::engine::data::Target;
 use crate::engine::error::Result;
+use crate::engine::evaluate::quality::{OF_CLASSES, OF_NUMBERS, OF_TAGS};
 use crate::engine::hash::sha256_file;
 use crate::engine::job::{Datasets, InputFile, Source};
 use crate::engine::plan::Available;
@@ -178,9 +180,15 @@ impl Checker<'_> {
             self.checks.push(Check::compared("/provenance/datasets", "rows of the data", comparison));
         }
         if datasets.evaluation.is_none() {
-            let plan = self.report.plan.as_ref();
-            available.evaluation_has_labels =
-                plan.is_some_and(|plan| plan.evaluate.metrics.iter().any(|metric| metric == "accuracy"));
+            let metrics = self.report.plan.as_ref().map(|plan| plan.evaluate.metrics.as_slice()).unwrap_or_default();
+            let measured = |of: &[&str]| metrics.iter().any(|metric| of.contains(&metric.as_str()));
+            available.evaluation_has_numbers = measured(OF_NUMBERS);
+            available.evaluation_target = match (measured(OF_CLASSES), measured(OF_TAGS), measured(OF_NUMBERS)) {
+                (true, ..) => Target::Class,
+                (_, true, _) => Target::Tags,
+                (_, _, true) => Target::Regression,
+                _ => Target::None,
+            };
         }
         Ok(Some(available))
     }
