@@ -8,6 +8,7 @@ pub(crate) mod finite;
 pub mod language;
 mod language_rows;
 pub mod latency;
+pub mod metric;
 pub mod perplexity;
 pub mod quality;
 pub mod rows;

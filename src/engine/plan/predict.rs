@@ -1,6 +1,6 @@
 //! What a plan will come to: bytes exactly, memory and time as well as can be told before it runs.
 
-use super::{Available, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use super::{Available, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
 use crate::engine::export::hf;
 use crate::engine::method::{self, Action, Streams};
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
@@ -58,6 +58,14 @@ pub(super) fn predict(
         disk_bytes: size_bytes.saturating_add(others).saturating_add(16 << 20),
         wall_seconds: (wall_seconds * 10.0).round() / 10.0,
     }
+}
+
+/// States of all calibration rows between two blocks: held in scratch files where they are many, and kept, with those before
+/// them, for another attempt to go on from.
+pub(super) fn kept_bytes(header: &ModelHeader, calibration: Option<&PlannedCalibration>) -> u64 {
+    let Some((planned, spec)) = calibration.zip(header.spec.as_ref()) else { return 0 };
+    let tokens = (planned.num_calibration_samples as u64).saturating_mul(planned.max_seq_length as u64);
+    tokens.saturating_mul(4 * spec.hidden as u64).saturating_mul(3)
 }
 
 /// Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself: an

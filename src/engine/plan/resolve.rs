@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::predict::predict;
+use super::predict::{kept_bytes, predict};
 use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
 use crate::engine::export::hf;
 use crate::engine::method::params::{self, unknown};
@@ -55,8 +55,9 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
         return Err(problems);
     };
-    let predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
     let calibration = wants.then(|| plan_calibration(recipe, header, available));
+    let mut predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
+    predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
     let notes = notes(header, available, &evaluate, calibration.as_ref());
     Ok(Plan {
         version: 1,

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::result::{After, Before};
 use crate::engine::evaluate::finite;
+use crate::engine::evaluate::metric::is_share;
+use crate::engine::evaluate::perplexity::PERPLEXITY;
 use crate::engine::evaluate::quality::{ACCURACY, Change, Estimate, Quality};
 use crate::engine::evaluate::statistics::Interval;
 
@@ -88,22 +90,27 @@ fn size_sentence(before: Option<&Before>, after: &After) -> String {
 }
 
 fn quality_sentence(metric: &str, estimate: &Estimate, change: Option<&Change>) -> String {
+    let (is_share, of) = (is_share(metric), if metric == PERPLEXITY { "tokens" } else { "rows" });
     let metric = capitalized(&metric.replace('_', "-"));
+    let value = |x: f64| if is_share { percent(x) } else { format!("{x:.4}") };
     let Some(change) = change else {
-        return format!("{metric} is {} on {} rows.", percent(estimate.value), estimate.n);
+        return format!("{metric} is {} on {} {of}.", value(estimate.value), estimate.n);
     };
+    let (scale, decimals) = if is_share { (100.0, 2) } else { (1.0, 4) };
     let moved = if change.value == 0.0 {
         "stayed at".to_owned()
     } else {
-        format!("{} by {:.2} points to", if change.value < 0.0 { "fell" } else { "rose" }, 100.0 * change.value.abs())
+        let way = if change.value < 0.0 { "fell" } else { "rose" };
+        let points = if is_share { " points" } else { "" };
+        format!("{way} by {:.decimals$}{points} to", scale * change.value.abs())
     };
     let significance =
         if change.value == 0.0 || change.p_value < 0.05 { "" } else { ", a difference that chance can explain" };
     format!(
-        "{metric} {moved} {} (95% interval {:+.2} to {:+.2}, n = {}){significance}.",
-        percent(estimate.value),
-        100.0 * change.low,
-        100.0 * change.high,
+        "{metric} {moved} {} (95% interval {:+.decimals$} to {:+.decimals$}, n = {}){significance}.",
+        value(estimate.value),
+        scale * change.low,
+        scale * change.high,
         change.n
     )
 }
@@ -156,6 +163,26 @@ mod tests {
             discordant: None,
         };
         quality_sentence(ACCURACY, &estimate, Some(&change))
+    }
+
+    #[test]
+    fn a_perplexity_is_no_share() {
+        let estimate = Estimate { value: 39.65, low: 39.0, high: 40.0, n: 104_207 };
+        assert_eq!(quality_sentence(PERPLEXITY, &estimate, None), "Perplexity is 39.6500 on 104207 tokens.");
+        let change = Change {
+            value: 0.18,
+            low: 0.15,
+            high: 0.21,
+            p_value: 0.001,
+            test: Test::PairedBootstrap,
+            n: 104_207,
+            smallest_detectable_difference: 0.01,
+            discordant: None,
+        };
+        assert_eq!(
+            quality_sentence(PERPLEXITY, &estimate, Some(&change)),
+            "Perplexity rose by 0.1800 to 39.6500 (95% interval +0.1500 to +0.2100, n = 104207)."
+        );
     }
 
     #[test]

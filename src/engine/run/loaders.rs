@@ -4,8 +4,8 @@ use crate::engine::model::spec::SiteRole;
 use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
 
-/// Families whose plain weights candle-transformers was seen to load.
-const CANDLE: &[&str] = &["bert"];
+/// Families whose plain weights candle-transformers, and whose codes transformers, were seen to load.
+const SEEN: &[&str] = &["bert"];
 
 /// A site and the form that it is stored in.
 type Stored<'a> = (&'a SiteSpec, Layout);
@@ -31,9 +31,12 @@ fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
     let Some(spec) = spec.filter(|_| stock) else { return loaders };
     if !any(|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
         loaders.push("transformers".to_owned());
-        if CANDLE.contains(&spec.family.as_str()) {
+        if SEEN.contains(&spec.family.as_str()) {
             loaders.push("candle-transformers".to_owned());
         }
+        return loaders;
+    }
+    if !SEEN.contains(&spec.family.as_str()) {
         return loaders;
     }
     // transformers 5 asks a packed embedding for a weight that it does not have

@@ -15,6 +15,7 @@ use super::accept::prefers_csv;
 use super::error::{Error, Result};
 use super::extract::{Id, Params};
 use crate::db;
+use crate::engine::evaluate::metric::goodness;
 use crate::engine::report::pareto;
 use crate::id::{DatasetId, JobId, ModelId};
 use groups::{Asked, Entry, Group, Scored};
@@ -107,7 +108,7 @@ impl Shown {
         for group in groups {
             if shown.measurement.is_none() && asked.contains(&group.measurement) {
                 shown.original = group.original.map(Original::from);
-                shown.points = points(group.results);
+                shown.points = points(&group.measurement.metric, group.results);
                 shown.measurement = Some(group.measurement);
             } else {
                 shown.other_measurements.push(group.measurement);
@@ -125,12 +126,15 @@ impl From<Scored> for Original {
 }
 
 /// The results from the smallest to the largest, each with whether another one beats it.
-fn points(mut results: Vec<Entry>) -> Vec<Point> {
+fn points(metric: &str, mut results: Vec<Entry>) -> Vec<Point> {
     results.sort_by(|a, b| {
         let by_size = a.scored.size_bytes.cmp(&b.scored.size_bytes);
         by_size.then(b.scored.value.total_cmp(&a.scored.value)).then(a.job_id.cmp(&b.job_id))
     });
-    let place = |result: &Entry| pareto::Point { size_bytes: result.scored.size_bytes, value: result.scored.value };
+    let place = |result: &Entry| pareto::Point {
+        size_bytes: result.scored.size_bytes,
+        value: goodness(metric, result.scored.value),
+    };
     let flags = pareto::dominated(&results.iter().map(place).collect::<Vec<_>>());
     let shown = results.into_iter().zip(flags).map(|(result, dominated)| Point {
         job_id: result.job_id,

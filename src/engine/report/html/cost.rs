@@ -1,8 +1,9 @@
 //! What it cost: task quality with its paired change, and fidelity to the original.
 
-use super::format::{escape, fixed, grouped, name, percent, points, small};
+use super::format::{self, escape, fixed, grouped, name, percent, small, value};
 use super::read::{Doc, segment};
 use super::{each, facts, table, titled};
+use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let lead = "Original and result answered the same rows in one process. The interval is that of the difference.";
@@ -20,7 +21,7 @@ fn quality(doc: &Doc<'_>) -> String {
     }
     let rows = each(metrics, |metric| quality_row(doc, metric));
     let head = "<th scope=\"col\">Metric</th><th scope=\"col\">Original</th><th scope=\"col\">Result</th>\
-                <th scope=\"col\">Change, points</th><th scope=\"col\">95% interval</th><th scope=\"col\">p</th>\
+                <th scope=\"col\" title=\"Of shares in points\">Change</th><th scope=\"col\">95% interval</th><th scope=\"col\">p</th>\
                 <th scope=\"col\" class=\"text\">Test</th><th scope=\"col\">Rows</th>\
                 <th scope=\"col\" title=\"The difference that rows like these show four times in five\">Detectable \
                 from</th>";
@@ -30,6 +31,7 @@ fn quality(doc: &Doc<'_>) -> String {
 fn quality_row(doc: &Doc<'_>, metric: &str) -> String {
     let key = segment(metric);
     let change = |end: &str| format!("/result/after/quality_change/{key}/{end}");
+    let moved = format::change(metric);
     let interval = doc.number(&change("low")).zip(doc.number(&change("high")));
     let test = match doc.text(&change("test")) {
         Some("mcnemar_exact") => mcnemar(doc, &key),
@@ -40,13 +42,15 @@ fn quality_row(doc: &Doc<'_>, metric: &str) -> String {
         "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"text\">{test}</td>\
          <td>{}</td><td>{}</td></tr>\n",
         name(metric),
-        doc.show(&format!("/result/before/quality/{key}/value"), percent),
-        doc.show(&format!("/result/after/quality/{key}/value"), percent),
-        doc.show(&change("value"), points),
-        doc.or_dash(interval, &change("low"), |(low, high)| format!("{} to {}", points(low), points(high))),
+        doc.show(&format!("/result/before/quality/{key}/value"), value(metric)),
+        doc.show(&format!("/result/after/quality/{key}/value"), value(metric)),
+        doc.show(&change("value"), &moved),
+        doc.or_dash(interval, &change("low"), |(low, high)| format!("{} to {}", moved(low), moved(high))),
         doc.show(&change("p_value"), small),
         doc.or_dash(doc.whole(&format!("/result/after/quality/{key}/n")), &change("n"), grouped),
-        doc.show(&change("smallest_detectable_difference"), |x| format!("±{}", fixed(100.0 * x, 2))),
+        doc.show(&change("smallest_detectable_difference"), |x| {
+            if is_share(metric) { format!("±{}", fixed(100.0 * x, 2)) } else { format!("±{}", fixed(x, 3)) }
+        }),
     )
 }
 

@@ -1,5 +1,7 @@
 //! Numbers and text for people.
 
+use crate::engine::evaluate::metric::is_share;
+
 /// Text for HTML, in elements and in quoted attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -76,6 +78,25 @@ pub(crate) fn count(count: f64) -> String {
 /// `84.20%`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{}%", fixed(hundredfold(share), 2))
+}
+
+/// A metric's value: `84.20%` where it is a share, else `39.469`.
+pub(crate) fn value(metric: &str) -> impl Fn(f64) -> String {
+    let share = is_share(metric);
+    move |x| if share { percent(x) } else { fixed(x, 3) }
+}
+
+/// A metric's difference: in points where it is of shares, else `+0.181`.
+pub(crate) fn change(metric: &str) -> impl Fn(f64) -> String {
+    let share = is_share(metric);
+    move |x| {
+        if share {
+            points(x)
+        } else {
+            let sign = if x > 0.0 { "+" } else { "" };
+            format!("{sign}{}", fixed(x, 3))
+        }
+    }
 }
 
 /// A difference of shares in points: `−0.65`.

@@ -1,10 +1,11 @@
 //! Size against quality: the original, the model after each stage, the result.
 
-use super::format::{escape, fixed, name, percent, short_bytes};
+use super::format::{escape, fixed, name, percent, short_bytes, small};
 use super::read::{Doc, segment};
 use super::scale::{Scale, log_ticks};
 use super::svg::{figure, line, rect, text};
 use super::{each, titled};
+use crate::engine::evaluate::metric::is_share;
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 380.0;
@@ -31,6 +32,8 @@ struct Measure<'a> {
     /// The result's value by the paired difference: the original's plus the ends of the interval.
     paired: Option<(f64, f64)>,
     lead: &'a str,
+    /// Whether values are shares.
+    share: bool,
 }
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
@@ -60,7 +63,8 @@ fn quality<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
     } else {
         "Bytes of the weight files (logarithmic) against the metric, with its 95% interval."
     };
-    (!points.is_empty()).then(|| Measure { title: name(&metric), points, floor, paired, lead })
+    let share = is_share(&metric);
+    (!points.is_empty()).then(|| Measure { title: name(&metric), points, floor, paired, lead, share })
 }
 
 /// Agreement with the original, in place of a metric that was not measured.
@@ -78,7 +82,7 @@ fn agreement<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
     let lead = "Task quality was not measured. Shown is the share of rows on which the answer is the original’s, with \
                 its 95% interval, against the bytes of the weight files (logarithmic).";
     let points = points(doc, &at, original);
-    Some(Measure { title: "Same answer as the original".into(), points, floor: None, paired: None, lead })
+    Some(Measure { title: "Same answer as the original".into(), points, floor: None, paired: None, lead, share: true })
 }
 
 /// The original, every stage but the last, and the result, which is the last.
@@ -113,7 +117,12 @@ fn draw(measure: &Measure<'_>) -> String {
     let upright = each(y.ticks(5), |tick| {
         let place = y.place(tick);
         line("grid", (LEFT, place), (RIGHT, place))
-            + &text("tick", (LEFT - 10.0, place + 4.0), "end", &axis_percent(tick))
+            + &text(
+                "tick",
+                (LEFT - 10.0, place + 4.0),
+                "end",
+                &if measure.share { axis_percent(tick) } else { small(tick) },
+            )
     });
     let across = each(x_ticks, |tick| {
         let place = x.place(tick.log10());
@@ -129,7 +138,7 @@ fn draw(measure: &Measure<'_>) -> String {
         text("caption", (LEFT, 12.0), "start", &measure.title),
         references(measure, &x, &y),
         path(measure, &x, &y),
-        each(measure.points.iter().enumerate(), |(place, point)| mark(point, place, &x, &y)),
+        each(measure.points.iter().enumerate(), |(place, point)| mark(point, (place, measure.share), &x, &y)),
     ];
     let label = format!("{} against the bytes of the weight files", measure.title);
     figure((WIDTH, HEIGHT), &label, &shapes.concat())
@@ -185,7 +194,8 @@ fn path(measure: &Measure<'_>, x: &Scale, y: &Scale) -> String {
 }
 
 /// A point with its whisker and its label; labels stand by turns above and below, so that neighbours do not collide.
-fn mark(point: &Point, number: usize, x: &Scale, y: &Scale) -> String {
+fn mark(point: &Point, (number, share): (usize, bool), x: &Scale, y: &Scale) -> String {
+    let value = |x: f64| if share { percent(x) } else { fixed(x, 3) };
     let (across, middle) = (x.place(point.bytes.log10()), y.place(point.value));
     let (top, bottom) = (y.place(point.high), y.place(point.low));
     let anchor = if across > RIGHT - 90.0 {
@@ -202,9 +212,9 @@ fn mark(point: &Point, number: usize, x: &Scale, y: &Scale) -> String {
         "<g class=\"{kind}\"><title>{label}: {} · {} (95% {} to {})</title>\n{}\
          <circle cx=\"{across:.1}\" cy=\"{middle:.1}\" r=\"{radius}\"/>\n{}</g>\n",
         short_bytes(point.bytes),
-        percent(point.value),
-        percent(point.low),
-        percent(point.high),
+        value(point.value),
+        value(point.low),
+        value(point.high),
         line("whisker", (across, top), (across, bottom)),
         text("point-label", (across, beside), anchor, &label)
     )

@@ -1,6 +1,6 @@
 //! Which stage saved how much and cost how much.
 
-use super::format::{bytes, bytes_change, count, escape, name, percent, points, small};
+use super::format::{self, bytes, bytes_change, count, escape, name, percent, small};
 use super::read::{Doc, segment};
 use super::{table, titled};
 
@@ -14,7 +14,7 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
     let title = metric.map_or_else(|| "Quality".to_owned(), name);
     let head = format!(
         "<th scope=\"col\">Model</th><th scope=\"col\">Size</th><th scope=\"col\">Saved</th>\
-         <th scope=\"col\">Parameters</th><th scope=\"col\">{title}</th><th scope=\"col\">Cost, points</th>\
+         <th scope=\"col\">Parameters</th><th scope=\"col\">{title}</th><th scope=\"col\" title=\"Of shares in points\">Change</th>\
          <th scope=\"col\">Same answer</th><th scope=\"col\">Mean KL</th><th scope=\"col\">Fallbacks</th>"
     );
     let mut rows = row(doc, "/result/before", None, metric, "original");
@@ -34,7 +34,8 @@ fn row(doc: &Doc<'_>, base: &str, before: Option<&str>, metric: Option<&str>, la
         let now = doc.number(&format!("{base}/{path}"))?;
         Some(now - doc.number(&format!("{}/{path}", before?))?)
     };
-    let value = format!("quality/{}/value", segment(metric.unwrap_or("accuracy")));
+    let shown = metric.unwrap_or("accuracy");
+    let value = format!("quality/{}/value", segment(shown));
     // The original has no fidelity to itself and no stage before it: those cells are empty, not unmeasured.
     let only_stages = |cell: String| if before.is_some() { cell } else { String::new() };
     let at = |path: &str| format!("{base}/{path}");
@@ -45,8 +46,8 @@ fn row(doc: &Doc<'_>, base: &str, before: Option<&str>, metric: Option<&str>, la
         doc.show(&at("size_bytes"), bytes),
         only_stages(doc.or_dash(difference("size_bytes"), base, bytes_change)),
         doc.show(&at("parameters"), count),
-        doc.or_dash(doc.number(&at(&value)), &at("quality"), percent),
-        only_stages(doc.or_dash(difference(&value), &at("quality"), points)),
+        doc.or_dash(doc.number(&at(&value)), &at("quality"), format::value(shown)),
+        only_stages(doc.or_dash(difference(&value), &at("quality"), format::change(shown))),
         only_stages(doc.show(&at("fidelity/top1_agreement/value"), percent)),
         only_stages(doc.show(&at("fidelity/kl/mean"), small)),
         only_stages(if fallbacks == 0 { "none".to_owned() } else { fallbacks.to_string() }),

@@ -1,7 +1,8 @@
 //! The sentence on top, what must not be overlooked, and the four or five numbers.
 
-use super::format::{bytes, escape, fixed, milliseconds, name, percent, points, short_bytes, small};
+use super::format::{self, bytes, escape, fixed, milliseconds, name, percent, short_bytes, small};
 use super::read::{Doc, segment};
+use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let summary = doc.text("/result/verdict/summary").unwrap_or("This report has no verdict.");
@@ -100,11 +101,12 @@ fn quality(doc: &Doc<'_>) -> String {
     let change = |end: &str| doc.number(&format!("/result/after/quality_change/{}/{end}", segment(metric)));
     let note = match (change("value"), change("low"), change("high")) {
         (Some(value), Some(low), Some(high)) => {
-            format!("{} points · 95% {} to {}", points(value), points(low), points(high))
+            let (moved, unit) = (format::change(metric), if is_share(metric) { " points" } else { "" });
+            format!("{}{unit} · 95% {} to {}", moved(value), moved(low), moved(high))
         }
         _ => "no original to compare with".to_owned(),
     };
-    tile(&name(metric), &doc.show(&pointer, percent), &note)
+    tile(&name(metric), &doc.show(&pointer, format::value(metric)), &note)
 }
 
 fn agreement(doc: &Doc<'_>) -> String {
