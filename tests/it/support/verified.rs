@@ -23,6 +23,9 @@ pub(crate) struct Told {
     pub(crate) given: Given,
 }
 
+/// What is measured on rows with labels.
+const METRICS: [&str; 3] = ["accuracy", "macro_f1", "fidelity"];
+
 /// The first rows of the small classifier's test data, as a file of their own.
 pub(crate) fn few_rows(folder: &Path, name: &str, count: usize) -> PathBuf {
     let rows = std::fs::read_to_string(own("tickets/data/test.jsonl")).unwrap();
@@ -62,9 +65,8 @@ pub(crate) fn told(task: impl FnOnce(&Path) -> (Task, Given)) -> Told {
 
 /// A compression of a model of ours by those stages, measured on `evaluation` or on its own vocabulary.
 pub(crate) fn compressed(of: &Path, stages: &Value, evaluation: Option<&Path>) -> Told {
-    let recipe = json!({
-        "version": 1, "stages": stages, "evaluate": { "metrics": ["accuracy", "fidelity"], "max_seq_length": 32 },
-    });
+    let metrics = if evaluation.is_some() { json!(METRICS) } else { json!(["fidelity"]) };
+    let recipe = json!({ "version": 1, "stages": stages, "evaluate": { "metrics": metrics, "max_seq_length": 32 } });
     let recipe = Recipe::parse(&recipe).unwrap();
     told(|_| {
         let datasets = Datasets { evaluation: evaluation.map(dataset), ..Datasets::default() };
@@ -95,7 +97,7 @@ pub(crate) fn measured(of: &Path, reference: Option<&Path>) -> Told {
         let datasets = Datasets { evaluation, ..Datasets::default() };
         let given =
             Given { model: model(of), reference: reference.map(model), artifact: None, datasets: datasets.clone() };
-        let settings = json!({ "max_seq_length": 32, "metrics": ["accuracy", "fidelity"], "reference_floor": 0.3 });
+        let settings = json!({ "max_seq_length": 32, "metrics": METRICS, "reference_floor": 0.3 });
         let evaluate = Evaluate::parse(&settings).unwrap();
         (Task::Evaluate { model: model(of), reference: reference.map(model), evaluate, datasets }, given)
     })
