@@ -128,6 +128,18 @@ fn can_plan(folder: &Path, recipe: &Recipe) -> bool {
     resolve(recipe, &inspected.header, &Available::default()).is_ok()
 }
 
+#[test]
+fn factors_whose_rank_no_group_divides_are_packed_and_read_back() {
+    let stages = json!([
+        { "method": "factorize", "targets": ["block.*.mlp.*"], "params": { "rank_ratio": 0.8 } },
+        { "method": "quantize", "params": { "bits": 4, "group_size": 32 } },
+    ]);
+    for metrics in [json!([]), json!(["latency"])] {
+        let (report, weights, _) = compress(&own("tickets"), &recipe(&stages, &metrics));
+        assert_eq!(report["result"]["after"]["size_bytes"], weights.len());
+    }
+}
+
 /// Settings that look at what sites are fed.
 fn calibrated() -> Vec<(&'static str, Value)> {
     vec![("quantize", json!({ "bits": 4, "observer": "weighted_mse" }))]

@@ -13,6 +13,7 @@ use super::score::{BATCH_ROWS, BATCH_TOKENS};
 use crate::engine::context::RunContext;
 use crate::engine::data::batches;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::kernels::logits;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::Packed;
 
@@ -149,45 +150,28 @@ fn compare(model: &Model, states: &Tensor, targets: &[u32], original: Option<&(&
     let few = (LOGITS / vocab).max(1);
     let mut all = Foretold { nll: Vec::new(), beside: original.is_some().then(Beside::default) };
     for (i, targets) in targets.chunks(few).enumerate() {
-        let logits = model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?;
+        let lines = model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?;
         let theirs = original.map(|(model, states)| {
             Ok::<_, EngineError>(model.answer(&states.narrow(0, i * few, targets.len())?)?.to_vec2::<f32>()?)
         });
-        for (line, target) in logits.iter().zip(targets) {
+        for (line, target) in lines.iter().zip(targets) {
             let right = line.get(*target as usize).copied().unwrap_or(f32::NEG_INFINITY);
-            all.nll.push((log_sum_exp(line) - f64::from(right)) as f32);
+            all.nll.push((logits::log_sum_exp(line) - f64::from(right)) as f32);
         }
         if let (Some(theirs), Some(beside)) = (theirs.transpose()?, all.beside.as_mut()) {
-            theirs.iter().zip(&logits).for_each(|(p, q)| beside.push(p, q));
+            theirs.iter().zip(&lines).for_each(|(p, q)| beside.push(p, q));
         }
     }
     Ok(all)
 }
 
 impl Beside {
-    /// `KL = Σ p (ln p - ln q)` of the softmax of two lines of logits, and what else the two say of each other. In f64.
-    fn push(&mut self, p: &[f32], q: &[f32]) {
-        let (p_sum, q_sum) = (log_sum_exp(p), log_sum_exp(q));
-        let (mut kl, mut pq, mut pp, mut qq) = (0f64, 0f64, 0f64, 0f64);
-        for (p, q) in p.iter().zip(q) {
-            let (p, q) = (f64::from(*p), f64::from(*q));
-            let log_p = p - p_sum;
-            kl += log_p.exp() * (log_p - (q - q_sum));
-            pq += p * q;
-            pp += p * p;
-            qq += q * q;
-        }
-        self.kl.push(kl.max(0.0) as f32);
-        self.same.push(super::largest(p) == super::largest(q));
-        let length = pp.sqrt() * qq.sqrt();
-        self.cosine.push(if length > 0.0 { (pq / length) as f32 } else { 1.0 });
+    fn push(&mut self, original: &[f32], result: &[f32]) {
+        let logits::Beside { kl, cosine } = logits::beside(original, result);
+        self.kl.push(kl as f32);
+        self.same.push(super::largest(original) == super::largest(result));
+        self.cosine.push(cosine as f32);
     }
-}
-
-/// `ln Σ exp(x)`, in f64 around the largest.
-fn log_sum_exp(line: &[f32]) -> f64 {
-    let top = f64::from(line.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    top + line.iter().map(|x| (f64::from(*x) - top).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]

@@ -171,7 +171,8 @@ pub type Contradiction = (String, String);
 
 /// Finds out how a module is stored, from the tensors that are there. `None`: there is nothing of that module.
 ///
-/// `transposed`: plain numbers of it lie as `[in, out]`.
+/// `hints` tells what the config says of a module's codes, and of those of its factors; `transposed`: plain numbers of it
+/// lie as `[in, out]`.
 ///
 /// # Errors
 ///
@@ -179,13 +180,13 @@ pub type Contradiction = (String, String);
 pub fn detect(
     module: &str,
     checkpoint: &Checkpoint,
-    hint: Option<CodeHint>,
+    hints: &dyn Fn(&str) -> Option<CodeHint>,
     transposed: bool,
 ) -> std::result::Result<Option<Layout>, Contradiction> {
     let named = |suffix: &str| format!("{module}.{suffix}");
     let part = |suffix: &str| checkpoint.get(&named(suffix));
     if let Some(packed) = part("weight_packed") {
-        return detect_packed(module, packed, checkpoint, hint).map(Some);
+        return detect_packed(module, packed, checkpoint, hints(module)).map(Some);
     }
     if let Some(weight) = part("weight") {
         let [out, r#in] = matrix(weight)?;
@@ -205,7 +206,7 @@ pub fn detect(
     let factor = |name: &str| -> std::result::Result<Option<Layout>, Contradiction> {
         let stored =
             ["weight", "weight_packed"].iter().any(|s| checkpoint.get(&format!("{module}.{name}.{s}")).is_some());
-        if stored { detect(&named(name), checkpoint, None, false) } else { Ok(None) }
+        if stored { detect(&named(name), checkpoint, hints, false) } else { Ok(None) }
     };
     match (factor("u")?, factor("v")?) {
         (Some(left), Some(right)) if left.shape().1 == right.shape().0 => {

@@ -8,6 +8,7 @@ pub mod activation;
 pub mod attention;
 pub mod gram;
 pub mod linear;
+pub mod logits;
 pub mod math;
 pub mod norm;
 pub mod rope;

@@ -122,7 +122,9 @@ impl Scheme {
     fn foretold(&self, weights: &[f32], largest: f32, importance: Option<&[f32]>) -> Option<i32> {
         /// Weights below this share of the largest are not cut off.
         const FROM: f32 = 0.8;
-        if self.bits != 8 || !self.symmetric || importance.is_some() || weights.len() < 64 {
+        /// Shorter groups are tried one by one: what rounding happens to do counts for more there.
+        const FEWEST: usize = 256;
+        if self.bits != 8 || !self.symmetric || importance.is_some() || weights.len() < FEWEST {
             return None;
         }
         let from = FROM * largest;
@@ -134,7 +136,10 @@ impl Scheme {
             }
         }
         tail.sort_by(|a, b| b.total_cmp(a));
-        let rounding = weights.len() as f64 / (12.0 * 127.0 * 127.0);
+        // What is nearer to 0 than to the first step costs the same whatever the range is
+        let half_step = largest / 254.0;
+        let rounded: usize = weights.iter().map(|w| usize::from(w.abs() > half_step)).sum();
+        let rounding = rounded as f64 / (12.0 * 127.0 * 127.0);
         // From the largest down: what is cut off only grows
         let (mut cut, mut sum, mut squares) = (0usize, 0f64, 0f64);
         let mut best = (1000, f64::INFINITY);
@@ -200,21 +205,6 @@ mod tests {
             }
         }
 
-        /// Ranges that are foretold are as good as those that are tried one by one, to within what rounding happens to do.
-        #[test]
-        fn what_is_foretold_is_as_good_as_what_is_tried(
-            weights in prop::collection::vec(-2f32..2.0, 64..400), wide in 1f32..3.0,
-        ) {
-            // One weight may stand far out
-            let weights: Vec<f32> = weights.iter().enumerate().map(|(i, w)| if i == 7 { w * wide } else { *w }).collect();
-            let scheme = scheme(8, true, Observer::Mse);
-            let tried = Scheme { bits: 8, ..scheme };
-            let (found, _) = scheme.grid(&weights, None);
-            let even = vec![1.0; weights.len()]; // even importance is tried one by one
-            let (best, _) = tried.grid(&weights, Some(&even));
-            prop_assert!(found.error(&weights, None) <= 1.25 * best.error(&weights, None));
-        }
-
         #[test]
         fn searching_never_does_worse_than_the_full_range(
             weights in prop::collection::vec(-2f32..2.0, 2..80), symmetric: bool,
@@ -222,6 +212,27 @@ mod tests {
             let plain = scheme(4, symmetric, Observer::MinMax).grid(&weights, None).0.error(&weights, None);
             let searched = scheme(4, symmetric, Observer::Mse).grid(&weights, None).0.error(&weights, None);
             prop_assert!(searched <= plain);
+        }
+    }
+
+    /// On rows as models have them: sums of many small numbers, a few of them far out, some of them zero.
+    #[test]
+    fn a_range_that_is_foretold_is_as_good_as_all_that_are_tried() {
+        use rand_chacha::ChaCha8Rng;
+        use rand_chacha::rand_core::{Rng, SeedableRng};
+
+        let scheme = scheme(8, true, Observer::Mse);
+        for seed in 0..40 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut uniform = || rng.next_u32() as f32 / u32::MAX as f32 - 0.5;
+            let length = 256 + 90 * seed as usize;
+            let mut weights: Vec<f32> = (0..length).map(|_| (0..12).map(|_| uniform()).sum::<f32>()).collect();
+            weights[3] *= 1.0 + (seed % 7) as f32;
+            weights.iter_mut().step_by(2 + seed as usize % 5).for_each(|w| *w *= f32::from(u8::from(seed % 3 != 0)));
+            let even = vec![1.0; length]; // even importance is tried one by one
+            let (found, tried) = (scheme.grid(&weights, None).0, scheme.grid(&weights, Some(&even)).0);
+            let ratio = found.error(&weights, None) / tried.error(&weights, None);
+            assert!(ratio < 1.1, "{ratio} at seed {seed}");
         }
     }
 

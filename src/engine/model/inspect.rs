@@ -115,10 +115,14 @@ impl Reader<'_> {
         if problems.is_empty() { Ok((sites, Some(description))) } else { Err(problems) }
     }
 
+    /// What the config says of a module's codes.
+    fn hint(&self, module: &str) -> Option<encoding::CodeHint> {
+        self.quantization.and_then(|quantization| quantization.hint(module))
+    }
+
     fn site(&self, site: &SiteSpec) -> Result<Layout, Problem> {
         let name = format!("{}.weight", site.module);
-        let hint = self.quantization.and_then(|q| q.hint(&site.module));
-        let layout = encoding::detect(&site.module, self.checkpoint, hint, site.transposed)
+        let layout = encoding::detect(&site.module, self.checkpoint, &|module| self.hint(module), site.transposed)
             .map_err(|(tensor, detail)| problem(&tensor, Code::TensorShape, &detail))?
             .ok_or_else(|| {
                 let detail = format!("'{name}' is missing: {} needs [{}, {}]", site.site, site.out, site.r#in);
@@ -150,8 +154,8 @@ impl Reader<'_> {
         let modules: BTreeSet<&str> = self.checkpoint.tensors().iter().filter_map(|t| module_of(&t.name)).collect();
         let mut sites = Vec::new();
         for module in modules {
-            let hint = self.quantization.and_then(|q| q.hint(module));
-            let Ok(Some(layout)) = encoding::detect(module, self.checkpoint, hint, false) else { continue };
+            let found = encoding::detect(module, self.checkpoint, &|module| self.hint(module), false);
+            let Ok(Some(layout)) = found else { continue };
             let (out, r#in) = layout.shape();
             if out == 0 || r#in == 0 || dtype_of(&layout).is_some() {
                 continue;

@@ -2,8 +2,9 @@
 
 use super::frontier::{Place, steps};
 use super::results::Interval;
-use super::show::{Markup, percent, short_bytes};
-use crate::engine::report::html::format::{escape, fixed};
+use super::show::{Markup, short_bytes, value};
+use crate::engine::evaluate::metric::{goodness, is_share};
+use crate::engine::report::html::format::{escape, fixed, small};
 use crate::engine::report::html::scale::{Scale, log_ticks};
 use crate::engine::report::html::svg::{figure, line, rect, text};
 
@@ -27,8 +28,9 @@ pub(super) struct Mark {
     pub(super) is_dominated: bool,
 }
 
-/// Both axes.
+/// Both axes, and the metric's key.
 struct Axes {
+    metric: String,
     x: Scale,
     y: Scale,
     ticks: Vec<f64>,
@@ -41,8 +43,8 @@ impl Axes {
 }
 
 /// Draws results, and the original with its bytes.
-pub(super) fn draw(metric: &str, marks: &[Mark], original: Option<(f64, Interval)>) -> Markup {
-    let axes = axes(marks, original);
+pub(super) fn draw((metric, key): (&str, &str), marks: &[Mark], original: Option<(f64, Interval)>) -> Markup {
+    let axes = axes(key, marks, original);
     let mut shapes = String::new();
     if let Some((_, value)) = original {
         let top = axes.y.place(value.high);
@@ -55,7 +57,7 @@ pub(super) fn draw(metric: &str, marks: &[Mark], original: Option<(f64, Interval
     Markup(figure((WIDTH, HEIGHT), &format!("{metric} against the bytes of the weight files"), &shapes))
 }
 
-fn axes(marks: &[Mark], original: Option<(f64, Interval)>) -> Axes {
+fn axes(key: &str, marks: &[Mark], original: Option<(f64, Interval)>) -> Axes {
     let all = || marks.iter().map(|mark| (mark.bytes, mark.value)).chain(original);
     let smallest = all().map(|(bytes, _)| bytes).fold(f64::INFINITY, f64::min).max(1.0) / 1.35;
     let largest = all().map(|(bytes, _)| bytes).fold(1.0, f64::max) * 1.35;
@@ -63,6 +65,7 @@ fn axes(marks: &[Mark], original: Option<(f64, Interval)>) -> Axes {
     let high = all().map(|(_, value)| value.high).fold(f64::NEG_INFINITY, f64::max);
     let room = 0.1 * (high - low).max(1e-3);
     Axes {
+        metric: key.to_owned(),
         x: Scale::new((smallest.log10(), largest.log10()), (LEFT, RIGHT)),
         y: Scale::new((low - room, high + room), (BOTTOM, TOP)),
         ticks: log_ticks(smallest, largest),
@@ -71,11 +74,16 @@ fn axes(marks: &[Mark], original: Option<(f64, Interval)>) -> Axes {
 
 fn grid(axes: &Axes, metric: &str) -> String {
     let mut shapes = String::new();
-    // beyond the whole there is nothing
-    for tick in axes.y.ticks(5).into_iter().filter(|tick| (-1e-9..=1.0 + 1e-9).contains(tick)) {
+    let is_share = is_share(&axes.metric);
+    // of shares there is nothing beyond the whole
+    for tick in axes.y.ticks(5).into_iter().filter(|tick| !is_share || (-1e-9..=1.0 + 1e-9).contains(tick)) {
         let place = axes.y.place(tick);
         let share = 100.0 * tick;
-        let label = format!("{}%", fixed(share, usize::from((share - share.round()).abs() > 1e-6)));
+        let label = if is_share {
+            format!("{}%", fixed(share, usize::from((share - share.round()).abs() > 1e-6)))
+        } else {
+            small(tick)
+        };
         shapes.push_str(&line("grid", (LEFT, place), (RIGHT, place)));
         shapes.push_str(&text("tick", (LEFT - 10.0, place + 4.0), "end", &label));
     }
@@ -96,7 +104,7 @@ fn reference(axes: &Axes, original: Option<(f64, Interval)>) -> String {
     let Some((bytes, value)) = original else { return String::new() };
     let (across, middle) = axes.at(bytes, value.value);
     let whisker = line("whisker", (across, axes.y.place(value.high)), (across, axes.y.place(value.low)));
-    let told = format!("original: {} · {}", short_bytes(bytes), percent(value.value));
+    let told = format!("original: {} · {}", short_bytes(bytes), super::show::value(&axes.metric)(value.value));
     format!(
         "{}<g class=\"original\"><title>{told}</title>{whisker}<circle cx=\"{across:.1}\" cy=\"{middle:.1}\" r=\"6\"/>\
          </g>\n",
@@ -104,14 +112,17 @@ fn reference(axes: &Axes, original: Option<(f64, Interval)>) -> String {
     )
 }
 
-fn corners(marks: &[Mark]) -> Vec<Place> {
-    let places: Vec<Place> = marks.iter().map(|mark| Place { bytes: mark.bytes, value: mark.value.value }).collect();
-    steps(&places)
+fn corners(axes: &Axes, marks: &[Mark]) -> Vec<Place> {
+    // Twice the same turns a metric of which less is better around and back
+    let turned = |place: Place| Place { value: goodness(&axes.metric, place.value), ..place };
+    let places: Vec<Place> =
+        marks.iter().map(|mark| turned(Place { bytes: mark.bytes, value: mark.value.value })).collect();
+    steps(&places).into_iter().map(turned).collect()
 }
 
 /// The steps, drawn on to the right edge: a larger result that is no better is not needed.
 fn staircase(axes: &Axes, marks: &[Mark]) -> String {
-    let corners = corners(marks);
+    let corners = corners(axes, marks);
     let Some(last) = corners.last().copied() else { return String::new() };
     let mut path: Vec<String> = corners
         .iter()
@@ -157,7 +168,7 @@ fn results(axes: &Axes, marks: &[Mark], original: Option<(f64, Interval)>) -> St
     let mut taken: Vec<Space> = marks.iter().map(|mark| whisker(mark.bytes, mark.value)).collect();
     taken.extend(original.map(|(bytes, value)| whisker(bytes, value)));
     taken.extend(original.map(|(_, value)| across(axes, 1.0, value.value)));
-    taken.extend(corners(marks).iter().map(|corner| across(axes, corner.bytes, corner.value)));
+    taken.extend(corners(axes, marks).iter().map(|corner| across(axes, corner.bytes, corner.value)));
     let mut labels = vec![String::new(); marks.len()];
     let mut order: Vec<usize> = (0..marks.len()).collect();
     order.sort_by_key(|place| marks.get(*place).is_some_and(|mark| mark.is_dominated));
@@ -223,9 +234,9 @@ fn point(axes: &Axes, mark: &Mark, label: &str) -> String {
             "{}: {} · {} (95% {} to {})",
             escape(&mark.label),
             short_bytes(mark.bytes),
-            percent(mark.value.value),
-            percent(mark.value.low),
-            percent(mark.value.high)
+            value(&axes.metric)(mark.value.value),
+            value(&axes.metric)(mark.value.low),
+            value(&axes.metric)(mark.value.high)
         ),
     )
 }

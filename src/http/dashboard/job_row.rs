@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::results::recipe_title;
-use super::show::{Markup, cut, name, percent, short_bytes};
+use super::show::{Markup, cut, name, percent, short_bytes, value};
 use crate::db;
 use crate::db::jobs::{Job, JobKind, Outcome};
 use crate::engine::problem::escape_pointer;
@@ -84,7 +84,7 @@ fn told(outcome: &Outcome) -> Markup {
     let ratio = number("/ratio_to_stored").map(|ratio| format!(" · {ratio:.2}×")).unwrap_or_default();
     let quality = match metric {
         Some(metric) => number(&format!("/quality/{}/value", escape_pointer(metric)))
-            .map(|value| format!("{} {}", name(metric), percent(value))),
+            .map(|x| format!("{} {}", name(metric), value(metric)(x))),
         None => number("/fidelity/top1_agreement/value").map(|value| format!("same answer {}", percent(value))),
     };
     let quality = quality.map(|quality| format!(" <div class=\"why\">{quality}</div>")).unwrap_or_default();

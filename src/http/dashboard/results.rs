@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::frontier::{Place, dominated};
 use super::frontier_plot::{self, Mark};
-use super::show::{Markup, cut, name, percent, points, short_id};
+use super::show::{Markup, change, cut, name, short_id, value};
 use crate::db;
 use crate::db::jobs::Outcome;
+use crate::engine::evaluate::metric::goodness;
 use crate::engine::problem::escape_pointer;
 use crate::http::App;
 use crate::http::error::Result;
@@ -199,14 +200,16 @@ fn draw(all: Vec<Measured>, chosen: Option<&str>) -> Option<Results> {
         .collect();
     let kept: Vec<Measured> = all.into_iter().filter(|one| one.key == key).collect();
     let first = kept.first()?;
-    let metric = metric_name(&first.metric);
+    let key = first.metric.clone();
+    let metric = metric_name(&key);
     let lead = format!(
         "Measured {}. Bytes of the weight files (logarithmic) against the metric, with its 95% interval; the dashed line \
          is the original’s, the steps are the best of each size.",
         first.on
     );
     let before = first.before;
-    let places: Vec<Place> = kept.iter().map(|one| Place { bytes: one.bytes as f64, value: one.value.value }).collect();
+    let place = |one: &Measured| Place { bytes: one.bytes as f64, value: goodness(&one.metric, one.value.value) };
+    let places: Vec<Place> = kept.iter().map(place).collect();
     let dominated = dominated(&places);
     let (kept, dominated) = thin_out(kept, dominated);
     let marks: Vec<Mark> = kept
@@ -220,11 +223,11 @@ fn draw(all: Vec<Measured>, chosen: Option<&str>) -> Option<Results> {
             is_dominated: *is_dominated,
         })
         .collect();
-    let plot = frontier_plot::draw(&metric, &marks, before.map(|(bytes, value)| (bytes as f64, value)));
+    let plot = frontier_plot::draw((&metric, &key), &marks, before.map(|(bytes, value)| (bytes as f64, value)));
     let original = before.map(|(bytes, value)| Original {
         size: Markup::bytes(bytes),
-        value: percent(value.value),
-        interval: told(value),
+        value: super::show::value(&key)(value.value),
+        interval: told(&key, value),
     });
     let mut rows: Vec<(u64, Row)> =
         kept.into_iter().zip(dominated).map(|(one, is_dominated)| (one.bytes, row(one, is_dominated))).collect();
@@ -248,23 +251,24 @@ fn metric_name(metric: &str) -> String {
     if metric == AGREEMENT { "Same answer".to_owned() } else { name(metric) }
 }
 
-fn told(interval: Interval) -> String {
+fn told(metric: &str, interval: Interval) -> String {
     if interval.low == interval.high {
         return String::new();
     }
-    format!("{} to {}", percent(interval.low), percent(interval.high))
+    format!("{} to {}", value(metric)(interval.low), value(metric)(interval.high))
 }
 
 fn row(one: Measured, is_dominated: bool) -> Row {
     let ratio = one.before.map(|(before, _)| format!("{:.2}×", before as f64 / one.bytes as f64));
-    let change = one.change.map(|c| format!("{} ({} to {})", points(c.value), points(c.low), points(c.high)));
+    let moved = change(&one.metric);
+    let change = one.change.map(|c| format!("{} ({} to {})", moved(c.value), moved(c.low), moved(c.high)));
     Row {
         path: format!("/jobs/{}", one.job),
         recipe: if one.recipe.is_empty() { short_id(&one.job.to_string()) } else { one.recipe },
         size: Markup::bytes(one.bytes),
         ratio: ratio.unwrap_or_default(),
-        value: percent(one.value.value),
-        interval: told(one.value),
+        value: value(&one.metric)(one.value.value),
+        interval: told(&one.metric, one.value),
         change: change.unwrap_or_default(),
         is_dominated,
         done: one.done,

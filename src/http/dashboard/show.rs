@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::engine::report::html::format::{escape, seconds};
 
-pub(super) use crate::engine::report::html::format::{bytes, count, grouped, name, percent, points, short_bytes};
+pub(super) use crate::engine::report::html::format::{
+    bytes, change, count, grouped, name, percent, short_bytes, value,
+};
 
 /// Letters of JSON that are shown.
 const JSON_LETTERS: usize = 4_000;
