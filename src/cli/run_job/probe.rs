@@ -47,9 +47,9 @@ const ATTEMPTS: &[Attempt] = &[
     ("read the worker's environment", |probe| fs::read(format!("/proc/{}/environ", probe.parent)).map(drop)),
     ("signal the worker", |probe| Ok(test_kill_process(probe.parent()?)?)),
     ("take hold of the worker", |probe| Ok(pidfd_open(probe.parent()?, PidfdFlags::empty()).map(drop)?)),
-    ("reach a TCP port", |_| {
-        let discard = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-        match TcpStream::connect_timeout(&discard, Duration::from_secs(1)) {
+    ("reach a TCP port", |probe| {
+        let port = SocketAddr::from((Ipv4Addr::LOCALHOST, probe.port));
+        match TcpStream::connect_timeout(&port, Duration::from_secs(1)) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()), // it was asked
             asked => asked.map(drop),
         }
@@ -73,12 +73,15 @@ struct Probe {
     outside: PathBuf,
     canary: PathBuf,
     parent: i32,
+    /// The one that the file `port` beside its folder names, for who listens there; else `discard`.
+    port: u16,
 }
 
 /// Tries everything, and says on standard output, as JSON, what could be done.
 pub(super) fn run(folder: &Path, parent: i32) -> anyhow::Result<()> {
     let outside = folder.parent().context("the folder lies nowhere")?.to_owned();
-    let probe = Probe { folder: folder.to_owned(), canary: outside.join("canary"), outside, parent };
+    let port = fs::read_to_string(outside.join("port")).ok().and_then(|port| port.trim().parse().ok()).unwrap_or(9);
+    let probe = Probe { folder: folder.to_owned(), canary: outside.join("canary"), outside, parent, port };
     let open_before = probe.all();
     let work = folder.join(WORK);
     let mut sandbox = confine::lock(folder, &work)?;
