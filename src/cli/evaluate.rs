@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// Threads. All cores unless given.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order, or `nll` [tokens] of a
+    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order, or `nll` of every token of a
     /// language model.
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Plain text: each line that is not blank is a row. [`documents`](super::documents) has files as they are, unsplit.
+//! Plain text: each line that is not blank is a row. [`documents`](fn@super::documents) has files as they are, unsplit.
 
 use super::rows::{Row, Rows, for_each_line};
 

@@ -1,7 +1,7 @@
 //! Whether a report is true: what was checked, and every value that turned out to be another.
 //!
-//! Here is all that needs no model: what a check is, how values are compared ([`compare`]) and how closely
-//! ([`Precision`]), and what of a report follows from the rest of it ([`own`]). [`run::verify`](crate::engine::run::verify)
+//! Here is all that needs no model: what a check is, how values are compared ([`mod@compare`]) and how closely
+//! ([`Precision`]), and what of a report follows from the rest of it ([`mod@own`]). [`run::verify`](crate::engine::run::verify)
 //! opens the files and runs the models.
 
 mod compare;
