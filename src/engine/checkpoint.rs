@@ -140,6 +140,11 @@ impl Checkpoint {
         self.key.is_some()
     }
 
+    /// Whether so many more files can be kept.
+    pub fn has_room(&self, files: usize) -> bool {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).files.len() + files <= MOST_FILES
+    }
+
     /// The step that an earlier attempt came to; 0 where this one begins anew.
     pub fn step(&self) -> u64 {
         self.step

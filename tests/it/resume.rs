@@ -114,6 +114,11 @@ fn check(folder: &Path, data: (&Path, &str), stages: &Value, want: usize) {
     assert_eq!(last.1, result);
 }
 
+fn blocks_of(folder: &Path) -> usize {
+    let config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    config["num_hidden_layers"].as_u64().unwrap() as usize
+}
+
 fn weighted() -> Value {
     json!({ "method": "quantize", "params": { "bits": 4, "group_size": 32, "observer": "weighted_mse" } })
 }
@@ -124,15 +129,23 @@ fn our_own_classifier_in_two_stages() {
         { "method": "quantize", "targets": ["**.self_attention.*"], "params": { "observer": "weighted_mse" } },
         { "method": "quantize", "ignore": ["**.self_attention.*"], "params": { "bits": 4, "observer": "weighted_mse" } },
     ]);
-    let blocks = serde_json::from_slice::<Value>(&std::fs::read(own("tickets").join("config.json")).unwrap()).unwrap()
-        ["num_hidden_layers"]
-        .as_u64()
-        .unwrap() as usize;
+    let blocks = blocks_of(&own("tickets"));
     let folder = tempfile::tempdir().unwrap();
     let rows: String =
         (0..40).map(|i| format!("a ticket about printer {i} that is out of paper {}\n", i * 7)).collect();
     std::fs::write(folder.path().join("rows.txt"), rows).unwrap();
     check(&own("tickets"), (folder.path(), "rows.txt"), &halves, 2 * blocks);
+}
+
+/// Blocks of which a stage changes nothing leave files without a tensor.
+#[test]
+fn a_stage_that_works_on_one_block_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String =
+        (0..40).map(|i| format!("a ticket about printer {i} that is out of paper {}\n", i * 7)).collect();
+    std::fs::write(folder.path().join("rows.txt"), rows).unwrap();
+    let one = json!([{ "method": "quantize", "targets": ["block.0.**"], "params": { "observer": "weighted_mse" } }]);
+    check(&own("tickets"), (folder.path(), "rows.txt"), &one, blocks_of(&own("tickets")));
 }
 
 #[test]

@@ -5,17 +5,17 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::engine::context::RunContext;
-use crate::engine::data::{Dataset, Encoded, Tokenizer, Vocabulary, documents, split, vocabulary_text, windows};
+use crate::engine::data::{Encoded, Part, Reader, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::job::{Datasets, Source};
+use crate::engine::evaluate::rows::fits;
+use crate::engine::job::Datasets;
 use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::Packed;
+use crate::engine::model::spec::Head;
 use crate::engine::plan::PlannedCalibration;
 use crate::engine::problem::Code;
 
-/// Share of the rows that nothing is fitted to: choices are made on them.
-pub const HELD_OUT: f64 = 0.1;
 /// Rows that are made where none are given.
 const MADE_ROWS: usize = 64;
 /// Their length, at most.
@@ -30,13 +30,13 @@ pub struct CalibrationRows {
     pub held_out: Encoded,
 }
 
-/// The calibration rows, or the training rows where there are no others: as many as are asked for, spread evenly over all
-/// of them, a tenth held out. Without any, text that a decoder makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1),
+/// The calibration rows, or the training rows where there are no others: a tenth of them held out, and of the rest as many
+/// as are asked for, spread evenly. Without any, text that a decoder makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1),
 /// and random tokens for an encoder.
 ///
 /// # Errors
 ///
-/// Data without a tokenizer, data that can't be read.
+/// Data without a tokenizer, data that can't be read, or that leaves no rows.
 pub fn choose(
     model: &Model,
     tokenizer: Option<&Tokenizer>,
@@ -45,38 +45,26 @@ pub fn choose(
     ctx: &RunContext<'_>,
 ) -> Result<CalibrationRows> {
     let Some(spec) = &model.spec else { return Ok(CalibrationRows::default()) };
-    let all = match datasets.calibration.as_ref().or(datasets.training.as_ref()) {
-        Some(source) => {
-            let detail = "the model has no tokenizer.json: upload it with the model";
-            let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
-            encode(spec, tokenizer.ok_or_else(missing)?, source, planned.max_seq_length, ctx)?
-        }
-        None => made(model, spec, tokenizer, (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?,
+    let Some(source) = datasets.calibration.as_ref().or(datasets.training.as_ref()) else {
+        let fit = made(model, spec, tokenizer, (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?;
+        return Ok(CalibrationRows { fit: few(&fit, planned.num_calibration_samples), held_out: Encoded::default() });
     };
-    let count = all.ids.len().min(planned.num_calibration_samples);
-    let chosen: Vec<usize> = (0..count).map(|i| i * all.ids.len() / count.max(1)).collect();
-    let chosen = all.select(&chosen);
-    let parts = split(&chosen.ids, seed, HELD_OUT);
-    Ok(CalibrationRows { fit: chosen.select(&parts.kept), held_out: chosen.select(&parts.held_out) })
+    let detail = "the model has no tokenizer.json: upload it with the model";
+    let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
+    let tokenizer = tokenizer.ok_or_else(missing)?;
+    let prefix = tokenizer.prefix(spec.bos_token_id);
+    let windows = (spec.head == Head::CausalLanguage).then_some(prefix.as_slice());
+    let reader = Reader { tokenizer, windows, max_seq_length: planned.max_seq_length, threads: ctx.threads };
+    // Parts first, then as many as are wanted: what a result is measured on is never among what was fitted to
+    let fit = few(&reader.read(&source.files, Part::Kept, seed)?, planned.num_calibration_samples);
+    fits(spec, &fit)?;
+    Ok(CalibrationRows { fit, held_out: reader.read(&source.files, Part::HeldOut, seed)? })
 }
 
-fn encode(
-    spec: &ModelSpec,
-    tokenizer: &Tokenizer,
-    source: &Source,
-    max_seq_length: usize,
-    ctx: &RunContext<'_>,
-) -> Result<Encoded> {
-    if !spec.is_causal {
-        return tokenizer.encode(&Dataset::read(&source.files)?.rows, max_seq_length, ctx.threads);
-    }
-    let ids =
-        documents(&source.files)?.iter().map(|text| tokenizer.encode_document(text)).collect::<Result<Vec<_>>>()?;
-    let (mut prefix, _) = tokenizer.frame();
-    if prefix.is_empty() {
-        prefix.extend(spec.bos_token_id);
-    }
-    Ok(windows(&ids, &prefix, max_seq_length))
+/// Some of the rows, spread evenly over all of them.
+fn few(rows: &Encoded, most: usize) -> Encoded {
+    let count = rows.ids.len().min(most);
+    rows.select(&(0..count).map(|i| i * rows.ids.len() / count.max(1)).collect::<Vec<_>>())
 }
 
 /// Rows that come from the model alone.

@@ -54,8 +54,15 @@ impl Tokenizer {
         added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect()
     }
 
+    /// What stands once before a long text: what the tokenizer itself puts there, else `bos`, the token that the model's
+    /// config names.
+    pub fn prefix(&self, bos: Option<u32>) -> Vec<u32> {
+        let (prefix, _) = self.frame();
+        if prefix.is_empty() { bos.into_iter().collect() } else { prefix }
+    }
+
     /// The special tokens before and after a text. A tokenizer that fails on a word has none.
-    pub fn frame(&self) -> (Vec<u32>, Vec<u32>) {
+    fn frame(&self) -> (Vec<u32>, Vec<u32>) {
         let Ok(encoding) = encode_text(&self.inner, "a", None) else { return (Vec::new(), Vec::new()) };
         let (ids, mask) = (encoding.get_ids(), encoding.get_special_tokens_mask());
         let is_text = |mask: &u32| *mask == 0;

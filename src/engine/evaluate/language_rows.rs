@@ -4,15 +4,12 @@ use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
 use super::rows::{Questions, Rows, fits, random};
 use crate::engine::context::RunContext;
-use crate::engine::data::{Dataset, Encoded, Tokenizer, documents, split, windows};
+use crate::engine::data::{Part, Reader, Tokenizer};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::{Datasets, Source};
 use crate::engine::model::ModelSpec;
 use crate::engine::model::spec::Head;
 use crate::engine::problem::Code;
-
-/// Share of the calibration rows that is held out where there is no evaluation data.
-const HELD_OUT: f64 = 0.1;
 
 /// As [`super::rows::choose`]: evaluation data, else a held-out tenth of the calibration data, else random tokens.
 pub(super) fn choose(
@@ -24,12 +21,21 @@ pub(super) fn choose(
 ) -> Result<Rows> {
     let detail = "the model has no tokenizer.json: upload it with the model";
     let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
+    let prefix = tokenizer.map(|tokenizer| tokenizer.prefix(spec.bos_token_id)).unwrap_or_default();
+    let read = |tokenizer, source: &Source, part| {
+        let windows = (spec.head == Head::CausalLanguage).then_some(prefix.as_slice());
+        Reader { tokenizer, windows, max_seq_length, threads: ctx.threads }.read(&source.files, part, seed)
+    };
+    let held_out = match (&datasets.calibration, tokenizer) {
+        (Some(source), Some(tokenizer)) if datasets.evaluation.is_none() => {
+            Some(read(tokenizer, source, Part::HeldOut)?)
+        }
+        _ => None,
+    };
     let (encoded, measured_on) = if let Some(source) = &datasets.evaluation {
-        (encode(spec, tokenizer.ok_or_else(missing)?, source, max_seq_length, ctx)?, MeasuredOn::Evaluation)
-    } else if let (Some(source), Some(tokenizer)) = (&datasets.calibration, tokenizer) {
-        let all = encode(spec, tokenizer, source, max_seq_length, ctx)?;
-        let held_out = split(&all.ids, seed, HELD_OUT).held_out;
-        (all.select(&held_out), MeasuredOn::HeldOutCalibration)
+        (read(tokenizer.ok_or_else(missing)?, source, Part::All)?, MeasuredOn::Evaluation)
+    } else if let Some(held_out) = held_out.filter(|rows| !rows.ids.is_empty()) {
+        (held_out, MeasuredOn::HeldOutCalibration)
     } else {
         (random(spec, tokenizer, max_seq_length, seed), MeasuredOn::Vocabulary)
     };
@@ -47,25 +53,4 @@ pub(super) fn choose(
         return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
     }
     Ok(Rows { questions: Questions::Tokens(cloze), measured_on, labels: None })
-}
-
-/// A decoder's documents in windows, an encoder's rows between their special tokens.
-fn encode(
-    spec: &ModelSpec,
-    tokenizer: &Tokenizer,
-    source: &Source,
-    max_seq_length: usize,
-    ctx: &RunContext<'_>,
-) -> Result<Encoded> {
-    if spec.head == Head::MaskedLanguage {
-        return tokenizer.encode(&Dataset::read(&source.files)?.rows, max_seq_length, ctx.threads);
-    }
-    let ids =
-        documents(&source.files)?.iter().map(|text| tokenizer.encode_document(text)).collect::<Result<Vec<_>>>()?;
-    // What the tokenizer itself puts before a text; else the token that the config names
-    let (mut prefix, _) = tokenizer.frame();
-    if prefix.is_empty() {
-        prefix.extend(spec.bos_token_id);
-    }
-    Ok(windows(&ids, &prefix, max_seq_length))
 }

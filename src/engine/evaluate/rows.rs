@@ -6,7 +6,7 @@ use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
 use super::language_rows;
 use crate::engine::context::RunContext;
-use crate::engine::data::{Dataset, Encoded, Target, Tokenizer, Vocabulary, vocabulary_text};
+use crate::engine::data::{Dataset, Encoded, HELD_OUT, Target, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::shown;
 use crate::engine::hash::hex;
@@ -132,12 +132,12 @@ pub(super) fn random(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, max_seq_le
 fn held_out(datasets: &Datasets, seed: u64) -> Result<Option<Dataset>> {
     let Some(source) = &datasets.calibration else { return Ok(None) };
     let dataset = Dataset::read(&source.files)?;
-    let held_out = dataset.select(&dataset.split_held_out(seed, 0.1).held_out);
+    let held_out = dataset.select(&dataset.split_held_out(seed, HELD_OUT).held_out);
     Ok(Some(held_out).filter(|held_out| !held_out.rows.is_empty()))
 }
 
-/// The tokenizer and the model must be each other's.
-pub(super) fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
+/// The tokenizer and the model must be each other's, and there must be rows.
+pub(in crate::engine) fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()> {
     let beyond = |id: Option<u32>, size: usize| id.filter(|id| *id as usize >= size);
     if let Some(id) = beyond(encoded.max_id(), spec.vocab) {
         let detail =

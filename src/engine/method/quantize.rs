@@ -201,6 +201,13 @@ impl SiteAction for Round {
         let mut raised = 0;
         let map = self.map(&linear.map, (site.is_centered, importance.as_deref()), &mut raised)?;
         let mut fallbacks = Vec::new();
+        if self.observer == Observer::WeightedMse && seen.is_none() {
+            fallbacks.push(Fallback {
+                site: site.site.clone(),
+                what: "ranges by the plain squared error".to_owned(),
+                why: "nothing is known of what this site is fed: a table, or a model that can't be run".to_owned(),
+            });
+        }
         if raised > 0 {
             fallbacks.push(Fallback {
                 site: site.site.clone(),

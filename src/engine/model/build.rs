@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::arch::{NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
 use super::inspect::Inspected;
-use super::linear::{Input, Linear, StorageId};
+use super::linear::{Input, Linear};
 use super::spec::{ModelSpec, SiteSpec};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
@@ -53,7 +53,7 @@ impl Model {
             let bias =
                 if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
             let bias_dtype = checkpoint.get(&format!("{module}.bias")).map_or(header.dtype, |t| t.dtype);
-            maps.push(Arc::new(Linear { map, bias, bias_dtype, input: Input::None, storage: StorageId(i as u32) }));
+            maps.push(Arc::new(Linear { map, bias, bias_dtype, input: Input::None }));
             ctx.progress(i + 1, total, "sites")?;
         }
         let norm = |spec: &NormSpec| -> Result<Norm> {

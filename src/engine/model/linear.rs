@@ -11,10 +11,6 @@ use super::sparse::{Codebook, Masked};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
 
-/// Names the storage that a map's numbers lie in. Tied sites carry the same one: counted and written once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StorageId(pub u32);
-
 /// `y = map(input(x)) + bias`. `map: [out, in]`, `x: [tokens, in]`, `y: [tokens, out]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
@@ -26,8 +22,6 @@ pub struct Linear {
     pub bias_dtype: Dtype,
     /// What happens to `x` first.
     pub input: Input,
-    /// Where its numbers lie.
-    pub storage: StorageId,
 }
 
 /// What happens to a map's input first.

@@ -46,7 +46,7 @@ pub(super) fn apply(
         let here = inside(&mut left, block);
         changing.take(kept.maps(&format!("b{i}"), before, action, &here)?)?;
     }
-    if let Some(said) = kept.ended()? {
+    if let Some(said) = kept.said("end")? {
         changing.take(kept.maps("end", before, action, &left)?)?;
         return Ok((changing.model, said));
     }

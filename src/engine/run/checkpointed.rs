@@ -24,6 +24,9 @@ use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::linear::LinearMap;
 
+/// Files of a part: maps, states, what was said.
+const FILES_A_PART: usize = 3;
+
 /// One stage's part of the run's checkpoint.
 pub(super) struct Kept<'a> {
     stage: usize,
@@ -61,6 +64,9 @@ impl<'a> Kept<'a> {
         sites: &[usize],
     ) -> Result<Option<BTreeMap<usize, LinearMap>>> {
         let Some(path) = self.file(&format!("{part}.safetensors")) else { return Ok(None) };
+        if sites.is_empty() {
+            return Ok(Some(BTreeMap::new())); // a file without a tensor is no model's
+        }
         let checkpoint = open(path)?;
         let map = |index: &usize| {
             let missing = || EngineError::Internal(format!("there is no site {index}"));
@@ -84,35 +90,57 @@ impl<'a> Kept<'a> {
         };
         // Their names are numbers of one length, so they are in order
         stream.restore(next, states.tensors().iter().map(batch).collect::<Result<_>>()?)?;
-        self.said(next)
+        self.said(&next.to_string())?.ok_or_else(lost)
     }
 
-    /// What was not done as asked before block `next`.
+    /// What was not done as asked before block `at`, or by the `end`; `None` where no attempt came there.
     ///
     /// # Errors
     ///
     /// A file that can't be read.
-    pub(super) fn said(&self, next: usize) -> Result<Vec<Fallback>> {
-        let Some(path) = self.file(&format!("said-{next}.json")) else { return Ok(Vec::new()) };
+    pub(super) fn said(&self, at: &str) -> Result<Option<Vec<Fallback>>> {
+        let Some(path) = self.file(&format!("said-{at}.json")) else { return Ok(None) };
         let text = std::fs::read(path).map_err(EngineError::io(path, "read"))?;
-        serde_json::from_slice(&text).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
+        let said = serde_json::from_slice(&text);
+        said.map(Some).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
     }
 
     /// Keeps a finished part: the maps that were changed in it, the states behind it (none behind the end), and what was said.
+    /// A run goes on without where there are too many files already, or no room for these; that is noted.
     ///
     /// # Errors
     ///
-    /// A scratch folder that can't be written to.
+    /// Maps or states that can't be written down.
     pub(super) fn keep(
         &self,
-        (part, next): (&str, usize),
-        (model, changed): (&Model, &[usize]),
+        part: (&str, usize),
+        changed: (&Model, &[usize]),
         stream: Option<&Stream>,
         said: &[Fallback],
     ) -> Result<()> {
         if !self.ctx.kept.is_kept() {
             return Ok(());
         }
+        if !self.ctx.kept.has_room(FILES_A_PART) {
+            self.ctx.note(format!("'{}' is not kept for another attempt: there are too many files already", part.0));
+            return Ok(());
+        }
+        match self.write(part, changed, stream, said) {
+            Err(EngineError::Io { .. }) => {
+                self.ctx.note(format!("'{}' is not kept for another attempt: its files can't be written", part.0));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn write(
+        &self,
+        (part, next): (&str, usize),
+        (model, changed): (&Model, &[usize]),
+        stream: Option<&Stream>,
+        said: &[Fallback],
+    ) -> Result<()> {
         let folder = self.ctx.checkpoint_folder()?;
         let mut tensors = Vec::new();
         for index in changed {
@@ -143,22 +171,6 @@ impl<'a> Kept<'a> {
             [self.name(&format!("states-{before}.safetensors")), self.name(&format!("said-{before}.json"))]
         });
         self.ctx.keep(&new, &old.iter().flatten().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// What was said up to the end of the stage, if an earlier attempt came there.
-    ///
-    /// # Errors
-    ///
-    /// A file that can't be read.
-    pub(super) fn ended(&self) -> Result<Option<Vec<Fallback>>> {
-        if self.file("end.safetensors").is_none() {
-            return Ok(None);
-        }
-        let path =
-            self.file("said-end.json").ok_or_else(|| EngineError::Internal("the checkpoint is not whole".into()))?;
-        let text = std::fs::read(path).map_err(EngineError::io(path, "read"))?;
-        let said = serde_json::from_slice(&text);
-        said.map(Some).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
     }
 }
 

@@ -98,6 +98,9 @@ impl<'a> Bench<'a> {
     /// How near answers are to the original's.
     pub(super) fn fidelity(&self, answers: &Answers) -> Result<Option<Fidelity>> {
         let Some(original) = self.original.as_ref().filter(|_| self.wants("fidelity")) else { return Ok(None) };
+        if self.spec.head == Head::Regression {
+            return Ok(None); // of one number a cosine says its sign alone
+        }
         match (&original.answers, answers) {
             (Answers::Scores(before), Answers::Scores(after)) => {
                 let mut fidelity = self.compare(before, after)?;
@@ -182,6 +185,15 @@ impl<'a> Bench<'a> {
             (Questions::Tokens(_), _) if !self.tells_perplexity() => None,
             (Questions::Tokens(_), true) => Some(NEXT.to_owned()),
             (Questions::Tokens(_), false) => Some(HIDDEN.to_owned()),
+        }
+    }
+
+    /// Why fidelity was not measured.
+    pub(super) fn why_no_fidelity(&self) -> &'static str {
+        if self.spec.head == Head::Regression {
+            "answers that are one number are not compared with the original's yet"
+        } else {
+            "the recipe's metrics do not ask for fidelity"
         }
     }
 

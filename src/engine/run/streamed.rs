@@ -20,7 +20,7 @@ use crate::engine::export::{safetensors, verify};
 use crate::engine::method::{Action, Fallback, SiteAction, Streams};
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
-use crate::engine::model::linear::{Dense, Input, Linear, LinearMap, StorageId};
+use crate::engine::model::linear::{Dense, Input, Linear, LinearMap};
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
 use crate::engine::plan::{self, Plan, STREAMED_WEIGHTS};
 
@@ -112,7 +112,7 @@ impl Work<'_> {
         };
         let mut distance = Distance::default();
         let mut whole = None;
-        let mut found: Option<Found> = None;
+        let mut found = Found::new();
         let mut start = 0;
         while start < spec.out {
             let range = start..(start + rows.max(1)).min(spec.out);
@@ -130,10 +130,9 @@ impl Work<'_> {
                 out.part(&tensor.name, &bytes)?;
             }
             // Each part tells of itself; what is told of the whole is the first and what differs from it
-            let known = found.get_or_insert_with(Vec::new);
-            known.extend(fallbacks.into_iter().filter(|new| !known.contains(new)).collect::<Vec<_>>());
+            found.extend(fallbacks.into_iter().filter(|new| !found.contains(new)).collect::<Vec<_>>());
         }
-        Ok((whole.unwrap_or_else(|| distance.relative()), found.unwrap_or_default()))
+        Ok((whole.unwrap_or_else(|| distance.relative()), found))
     }
 
     /// Some rows of the map; all where it is no plain matrix.
@@ -152,7 +151,7 @@ impl Work<'_> {
 
     fn apply(&self, map: LinearMap) -> Result<(LinearMap, Found)> {
         let bias_dtype = crate::engine::model::Dtype::F32; // there is no bias here: it is written as it was
-        let mut linear = Linear { map, bias: None, bias_dtype, input: Input::None, storage: StorageId(0) };
+        let mut linear = Linear { map, bias: None, bias_dtype, input: Input::None };
         let mut found = Vec::new();
         for (stage, action) in &self.actions {
             let (changed, fallbacks) = action.apply(&self.site.spec, &linear, None)?;
