@@ -62,6 +62,12 @@ async fn lines_carry_the_ids_of_request_and_job_and_no_secret() {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret stands in the log");
     }
+    carries_the_ids(&log, &job);
+    assert!(server.stop());
+}
+
+/// The request that queued the job, and the job's own lines, name the request and its trace.
+fn carries_the_ids(log: &str, job: &str) {
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let in_span = |line: &Value, name: &str, field: &str, value: &str| {
         line["spans"]
@@ -73,14 +79,13 @@ async fn lines_carry_the_ids_of_request_and_job_and_no_secret() {
     assert!(answered.iter().any(|line| line["path"] == "/v1/jobs"
         && in_span(line, "request", "request_id", "req-of-the-test")
         && in_span(line, "request", "trace_id", "4bf92f3577b34da6a3ce929d0e0e4736")));
-    assert!(said("queued a job").iter().any(|line| line["job_id"] == json!(job)));
+    assert!(said("queued a job").iter().any(|line| line["job_id"] == job));
     for message in ["a job begins", "a job's attempt ended"] {
-        let line = said(message).into_iter().find(|line| in_span(line, "job", "job_id", &job));
+        let line = said(message).into_iter().find(|line| in_span(line, "job", "job_id", job));
         let line = line.unwrap_or_else(|| panic!("{message}"));
         assert!(in_span(line, "job", "request_id", "req-of-the-test"), "{line}");
         assert!(in_span(line, "job", "trace_id", "4bf92f3577b34da6a3ce929d0e0e4736"), "{line}");
     }
-    assert!(server.stop());
 }
 
 /// Uploads what a worker then checks.

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::builder::{Bias, Builder};
 use super::config::ConfigReader;
-use super::head::head;
+use super::head::{decoder_head, head};
 use super::{AttentionWiring, BlockWiring, ConfigFiles, Description, Projections, Wiring, rope};
-use crate::engine::model::spec::{Category, Head, ModelSpec, NormKind, NormPlace};
+use crate::engine::model::spec::{Category, ModelSpec, NormKind, NormPlace};
 
 /// What a family adds to Llama.
 #[derive(Default)]
@@ -56,11 +56,6 @@ pub(super) fn parse(c: &mut ConfigReader<'_>, files: &ConfigFiles<'_>, (family, 
     }
 }
 
-/// Whether the head's matrix is the token table's.
-pub(super) fn is_tied(files: &ConfigFiles<'_>, otherwise: bool) -> bool {
-    files.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(otherwise)
-}
-
 /// The windows of a config that lists a kind of attention for every layer, or says from which one on they are (`max_window_layers`).
 pub(super) fn windows(files: &ConfigFiles<'_>, layers: usize) -> Vec<Option<usize>> {
     let whole = |name: &str| files.config.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
@@ -86,16 +81,7 @@ pub(super) fn describe(
     let blocks = b.blocks(|b, layer| block(b, switches, layer));
     let norm = b.below("norm");
     let final_norm = Some(b.norm(&norm));
-    let mut linear = |module: &str| {
-        let shape = (spec.width(), spec.hidden);
-        b.linear("head".to_owned(), Category::Head, module.to_owned(), shape, Bias::IfThere)
-    };
-    let head = match &spec.head {
-        Head::CausalLanguage | Head::MaskedLanguage if is_tied(files, false) => Some(token),
-        Head::CausalLanguage | Head::MaskedLanguage => Some(linear("lm_head")),
-        Head::Classification { .. } | Head::Regression | Head::TokenClassification { .. } => Some(linear("score")),
-        Head::Embedding { .. } => None,
-    };
+    let head = decoder_head(&mut b, files, token, (false, "score"));
     b.finish(Wiring {
         token,
         position: None,

@@ -5,10 +5,9 @@ use serde_json::Value;
 
 use super::builder::{Bias, Builder};
 use super::config::ConfigReader;
-use super::decoder::is_tied;
-use super::head::head;
+use super::head::{decoder_head, head};
 use super::{Architecture, AttentionWiring, BlockWiring, ConfigFiles, Description, Projections, Wiring};
-use crate::engine::model::spec::{Category, Head, ModelSpec, NormKind, NormPlace};
+use crate::engine::model::spec::{Category, ModelSpec, NormKind, NormPlace};
 use crate::engine::problem::Problem;
 
 /// The family.
@@ -62,17 +61,7 @@ impl Architecture for Gpt2 {
         b.transposed(false);
         let norm = b.below("ln_f");
         let final_norm = Some(b.norm(&norm));
-        let mut linear = |module: &str| {
-            let shape = (spec.width(), spec.hidden);
-            b.linear("head".to_owned(), Category::Head, module.to_owned(), shape, Bias::IfThere)
-        };
-        let head = match &spec.head {
-            Head::CausalLanguage | Head::MaskedLanguage if is_tied(files, true) => Some(token),
-            Head::CausalLanguage | Head::MaskedLanguage => Some(linear("lm_head")),
-            Head::Classification { .. } | Head::Regression => Some(linear("score")),
-            Head::TokenClassification { .. } => Some(linear("classifier")),
-            Head::Embedding { .. } => None,
-        };
+        let head = decoder_head(&mut b, files, token, (true, "classifier"));
         b.finish(Wiring {
             token,
             position,

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::ConfigFiles;
+use super::builder::{Bias, Builder};
 use super::config::ConfigReader;
-use crate::engine::model::spec::{Head, Pooling};
+use crate::engine::model::spec::{Category, Head, Pooling};
 
 /// Endings of the classes' names that are known.
 const KNOWN: &[&str] = &[
@@ -37,6 +38,26 @@ pub(super) fn head(c: &mut ConfigReader<'_>, files: &ConfigFiles<'_>, class: &st
             embedding(files)
         }
     }
+}
+
+/// The site of a decoder's head, if it has one. A tied one is the token table; `is_tied` is what holds where the config is
+/// silent, `tags` what the head over the labels of tokens is called.
+pub(super) fn decoder_head(
+    b: &mut Builder<'_>,
+    files: &ConfigFiles<'_>,
+    token: usize,
+    (is_tied, tags): (bool, &str),
+) -> Option<usize> {
+    let tied = files.config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(is_tied);
+    let module = match &b.spec.head {
+        Head::CausalLanguage | Head::MaskedLanguage if tied => return Some(token),
+        Head::CausalLanguage | Head::MaskedLanguage => "lm_head",
+        Head::Classification { .. } | Head::Regression => "score",
+        Head::TokenClassification { .. } => tags,
+        Head::Embedding { .. } => return None,
+    };
+    let shape = (b.spec.width(), b.spec.hidden);
+    Some(b.linear("head".to_owned(), Category::Head, module.to_owned(), shape, Bias::IfThere))
 }
 
 fn sequence(c: &mut ConfigReader<'_>) -> Head {
