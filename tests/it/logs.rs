@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::process::{Program, pare, said};
+use crate::support::process::{Program, client, pare, said};
 use crate::support::worker::{Bench, until};
 
 const PASSWORD: &str = "canary-password-7f3a";
@@ -24,7 +24,7 @@ async fn lines_carry_the_ids_of_request_and_job_and_no_secret() {
         ["serve", "--listen", "127.0.0.1:0", "--memory-limit", "1GiB", "--log", "trace", "--log-format", "json"];
     let mut server = Program::start(bench.folder.path(), &arguments, &at);
     let address = server.address();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     let send = async |method: reqwest::Method, path: &str, key: &str, body: Value| {
         let request = client.request(method, format!("{address}{path}")).bearer_auth(key);
         let request = request.header("x-request-id", "req-of-the-test");

@@ -40,7 +40,7 @@ impl Reader<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Dataset::read`], [`documents`] and [`Tokenizer::encode`].
+    /// As [`Dataset::read`], [`documents`](fn@documents) and [`Tokenizer::encode`].
     pub fn read(&self, files: &[InputFile], part: Part, seed: u64) -> Result<Encoded> {
         let Some(prefix) = self.windows else {
             let dataset = Dataset::read(files)?;
