@@ -13,6 +13,7 @@ pub mod math;
 pub mod norm;
 pub mod rope;
 pub mod rounding;
+pub mod sums;
 
 use candle_core::{CpuStorage, Layout, Result};
 

@@ -157,12 +157,14 @@ impl Round {
     ) -> Result<LinearMap> {
         match map {
             LinearMap::Dense(dense) => {
-                let (weights, shape) = (map.to_vec()?, dense.weight.dims2()?);
-                let (grouped, few) = if is_centered {
-                    centered::quantize(self, &weights, shape, dense.dtype, importance)
-                } else {
-                    self.quantize(&weights, shape, dense.dtype, importance)
-                };
+                let shape = dense.weight.dims2()?;
+                let (grouped, few) = map.look(|weights| {
+                    if is_centered {
+                        centered::quantize(self, weights, shape, dense.dtype, importance)
+                    } else {
+                        self.quantize(weights, shape, dense.dtype, importance)
+                    }
+                })?;
                 *raised += few;
                 Ok(LinearMap::Grouped(grouped))
             }

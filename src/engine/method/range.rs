@@ -128,18 +128,11 @@ impl Scheme {
             return None;
         }
         let from = FROM * largest;
-        let mut tail: Vec<f32> = Vec::new();
-        for chunk in weights.chunks(16) {
-            // Most have none, which is seen of all at once
-            if chunk.iter().fold(0f32, |top, w| top.max(w.abs())) > from {
-                tail.extend(chunk.iter().map(|w| w.abs()).filter(|w| *w > from));
-            }
-        }
+        let mut tail = rounding::far(weights, from);
         tail.sort_by(|a, b| b.total_cmp(a));
         // What is nearer to 0 than to the first step costs the same whatever the range is
         let half_step = largest / 254.0;
-        let rounded: usize = weights.iter().map(|w| usize::from(w.abs() > half_step)).sum();
-        let rounding = rounded as f64 / (12.0 * 127.0 * 127.0);
+        let rounding = rounding::beyond(weights, half_step) as f64 / (12.0 * 127.0 * 127.0);
         // From the largest down: what is cut off only grows
         let (mut cut, mut sum, mut squares) = (0usize, 0f64, 0f64);
         let mut best = (1000, f64::INFINITY);

@@ -3,7 +3,7 @@
 //! Forms are few and matched in few places: here (`forward`, `rows`, `to_dense`, `layout`) and where they are stored
 //! (`export::store`). A new form is a variant; the compiler lists the places.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Storage, Tensor};
 
 use super::grouped::Grouped;
 use super::layout::{Dtype, Layout};
@@ -142,6 +142,19 @@ impl LinearMap {
     /// `[out, in]` numbers, row by row.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         Ok(self.to_dense(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
+    }
+
+    /// Looks at the `[out, in]` numbers, row by row, without a copy of those that lie so in this machine's memory.
+    pub fn look<R>(&self, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        if let Self::Dense(dense) = self {
+            let (storage, layout) = dense.weight.storage_and_layout();
+            if let (Storage::Cpu(numbers), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+                && let Some(numbers) = numbers.as_slice::<f32>()?.get(start..end)
+            {
+                return Ok(look(numbers));
+            }
+        }
+        Ok(look(&self.to_vec()?))
     }
 
     fn realized(&self) -> Result<Self> {

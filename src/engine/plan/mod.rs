@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::data::Target;
 
 pub use layouts::layouts;
-pub use predict::{STREAMED_WEIGHTS, goes_by_rows, is_streamed};
+pub use predict::{Parts, goes_by_rows, is_streamed};
 pub use resolve::resolve;
 
 /// What will be done, exactly. Deterministic; holds no clock.

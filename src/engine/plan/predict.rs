@@ -5,9 +5,12 @@ use crate::engine::export::hf;
 use crate::engine::method::{self, Action, Streams};
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
 
-/// Weights that a streamed run works on at a time, where rows do not depend on each other: 1 MiB as f32, so that what is
-/// done to them one after another finds them in the processor's cache, and memory that was freed is used again.
-pub const STREAMED_WEIGHTS: usize = 256 << 10;
+/// Weights that a streamed run works on at a time, in all threads together.
+const STREAMED_WEIGHTS: usize = 384 << 10;
+/// Weights of one part: 256 KiB as f32, so that what is done to them one after another finds them in the processor's cache.
+const PART_WEIGHTS: usize = 64 << 10;
+/// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
+const PART_ROWS: usize = 32;
 
 /// Memory that a streamed run takes besides its weights: the program, headers, buffers.
 const STREAMED_BASE_BYTES: u64 = 8 << 20;
@@ -83,9 +86,34 @@ fn streamed_bytes(site: &SiteHeader, stages: &[PlannedStage]) -> u64 {
     let mut own = stages.iter().filter(|stage| stage.sites.contains(&site.spec.site)).map(streams);
     let by_rows = own.all(|streams| streams == Streams::Rows);
     if by_rows && goes_by_rows(site) {
-        weights.min(STREAMED_WEIGHTS as u64).saturating_mul(STREAMED_WEIGHT_BYTES)
+        let parts = Parts::of(site);
+        let at_once = parts.rows.saturating_mul(parts.at_once).saturating_mul(site.spec.r#in);
+        weights.min(at_once as u64).saturating_mul(STREAMED_WEIGHT_BYTES)
     } else {
         weights.saturating_mul(MAP_WEIGHT_BYTES)
+    }
+}
+
+/// How a site whose rows can be handed over apart is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Rows of a part.
+    pub rows: usize,
+    /// Parts that are worked on at a time, however many threads there are.
+    pub at_once: usize,
+}
+
+impl Parts {
+    /// For rows of that site's width.
+    pub fn of(site: &SiteHeader) -> Self {
+        let columns = site.spec.r#in.max(1);
+        let rows = (PART_WEIGHTS / columns).next_multiple_of(PART_ROWS).max(PART_ROWS);
+        Self { rows, at_once: (STREAMED_WEIGHTS / rows.saturating_mul(columns)).max(1) }
+    }
+
+    /// The whole matrix as one part.
+    pub const fn whole(site: &SiteHeader) -> Self {
+        Self { rows: site.spec.out, at_once: 1 }
     }
 }
 

@@ -96,6 +96,10 @@ impl Run<'_> {
     /// The whole model, as it is before and after every stage.
     fn in_memory(&self, datasets: &Datasets, ctx: &RunContext<'_>) -> Result<Vec<OutputFile>> {
         let Self { plan, from, folder, .. } = self;
+        let problems = from.checkpoint.not_finite(None, ctx.observer)?;
+        if !problems.is_empty() {
+            return Err(EngineError::Invalid(problems));
+        }
         let original = Model::load(from.inspected, from.checkpoint, ctx)?;
         ctx.phase(Phase::Compressing);
         let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;

@@ -1,5 +1,7 @@
 //! How far a site's weights are from the original's.
 
+use crate::engine::kernels::sums;
+
 /// Numbers summed in f32 before they are added in f64.
 const CHUNK: usize = 1024;
 
@@ -14,16 +16,15 @@ impl Distance {
     /// Adds a part, given row by row.
     pub(super) fn add(&mut self, original: &[f32], result: &[f32]) {
         for (a, b) in original.chunks(CHUNK).zip(result.chunks(CHUNK)) {
-            let (mut off, mut norm) = ([0f32; 16], [0f32; 16]);
-            for (a, b) in a.chunks(16).zip(b.chunks(16)) {
-                for (((off, norm), a), b) in off.iter_mut().zip(&mut norm).zip(a).zip(b) {
-                    *off += (a - b) * (a - b);
-                    *norm += a * a;
-                }
-            }
-            self.off += off.iter().map(|x| f64::from(*x)).sum::<f64>();
-            self.norm += norm.iter().map(|x| f64::from(*x)).sum::<f64>();
+            self.off += f64::from(sums::squared_distance(a, b));
+            self.norm += f64::from(sums::squares(a));
         }
+    }
+
+    /// Adds what was found of other parts.
+    pub(super) fn join(&mut self, other: Self) {
+        self.off += other.off;
+        self.norm += other.norm;
     }
 
     /// `‖W − Ŵ‖ / ‖W‖`, Frobenius; `‖Ŵ‖` where the original is zero.
@@ -66,7 +67,9 @@ mod tests {
         let result: Vec<f32> = original.iter().map(|w| w * 1.01).collect();
         let mut distance = Distance::default();
         distance.add(&original[..2000], &result[..2000]);
-        distance.add(&original[2000..], &result[2000..]);
+        let mut rest = Distance::default();
+        rest.add(&original[2000..], &result[2000..]);
+        distance.join(rest);
         assert!((distance.relative() - 0.01).abs() < 1e-6);
         let shifted: Vec<f32> = original.iter().enumerate().map(|(i, w)| w + (i % 5) as f32).collect();
         assert!(relative(original.clone(), shifted.clone(), 5, true) < 1e-6);

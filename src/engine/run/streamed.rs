@@ -10,11 +10,13 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::compress::{Opened, bind};
 use super::distance::{self, Distance};
-use crate::engine::context::RunContext;
+use crate::engine::context::{RunContext, Silent};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::export::encoding;
+use crate::engine::export::encoding::{self, TensorSpec};
 use crate::engine::export::hf::{self, Manifest};
 use crate::engine::export::{safetensors, verify};
 use crate::engine::method::{Action, Fallback, SiteAction, Streams};
@@ -22,10 +24,7 @@ use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::model::linear::{Dense, Input, Linear, LinearMap};
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
-use crate::engine::plan::{self, Plan, STREAMED_WEIGHTS};
-
-/// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
-const ROWS: usize = 32;
+use crate::engine::plan::{self, Parts, Plan};
 
 /// What a streamed run leaves.
 pub(super) struct Streamed {
@@ -52,6 +51,7 @@ pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContex
     let path = folder.join(hf::WEIGHTS);
     let manifest = Manifest::new(header, &layouts)?;
     let mut out = Out::create(&path, &manifest)?;
+    keep_freed_memory();
     let mut stages = Vec::new();
     for stage in &plan.stages {
         let Action::Site(action) = bind(stage)? else {
@@ -78,16 +78,27 @@ pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContex
         }
         ctx.progress(done + 1, header.sites.len(), "sites")?;
     }
-    for tensor in &manifest.tensors {
-        if !out.begun.contains_key(&tensor.name) {
-            out.part(&tensor.name, from.checkpoint.bytes(&tensor.name).unwrap_or_default())?;
-        }
+    let as_they_are: Vec<&str> =
+        manifest.tensors.iter().map(|t| t.name.as_str()).filter(|name| !out.begun.contains_key(*name)).collect();
+    let problems = from.checkpoint.not_finite(Some(&as_they_are), &Silent)?;
+    if !problems.is_empty() {
+        return Err(EngineError::Invalid(problems));
+    }
+    for name in as_they_are {
+        out.part(name, from.checkpoint.bytes(name).unwrap_or_default())?;
     }
     let sums = out.finish()?;
     let mut written = vec![hf::WEIGHTS.to_owned()];
     written.extend(hf::write_beside(header, from.inspected, &layouts, &from.source.files, folder)?);
     let inspected = read_back(&sums, header, &layouts, folder, &written)?;
     Ok(Streamed { written, inspected, errors, fallbacks })
+}
+
+/// A C library that gives freed memory back to the system at once asks for it again with every part: two million page faults
+/// for a model of 2 GB, and a third of all the time. glibc keeps what is less than twice the largest block that was ever
+/// freed, so one such block, which nothing is written into, is enough.
+fn keep_freed_memory() {
+    std::hint::black_box(Vec::<u8>::with_capacity(16 << 20));
 }
 
 /// One site's way through the stages.
@@ -100,39 +111,66 @@ struct Work<'a> {
 
 type Found = Vec<(usize, Fallback)>;
 
+/// Some rows, changed.
+struct Part {
+    tensors: Vec<(TensorSpec, Vec<u8>)>,
+    distance: Distance,
+    /// The error behind a norm, which only all rows together tell.
+    centered: Option<f64>,
+    found: Found,
+}
+
 impl Work<'_> {
     /// Writes the site's new tensors; gives the error and what was not done as asked.
     fn change(&self, out: &mut Out) -> Result<(f64, Found)> {
-        let spec = &self.site.spec;
         let by_rows = self.actions.iter().all(|(_, action)| action.streams() == Streams::Rows);
-        let rows = if by_rows && plan::goes_by_rows(self.site) {
-            (STREAMED_WEIGHTS / spec.r#in.max(1)).next_multiple_of(ROWS).min(spec.out)
-        } else {
-            spec.out
-        };
+        let is_cut = by_rows && plan::goes_by_rows(self.site);
+        let parts = if is_cut { Parts::of(self.site) } else { Parts::whole(self.site) };
+        let rows = self.site.spec.out;
+        let ranges: Vec<Range<usize>> =
+            (0..rows).step_by(parts.rows.max(1)).map(|start| start..(start + parts.rows).min(rows)).collect();
         let mut distance = Distance::default();
-        let mut whole = None;
+        let mut centered = None;
         let mut found = Found::new();
-        let mut start = 0;
-        while start < spec.out {
-            let range = start..(start + rows.max(1)).min(spec.out);
-            start = range.end;
-            let original = self.read(range)?;
-            let before = original.to_vec()?;
-            let (map, fallbacks) = self.apply(original)?;
-            let after = map.to_vec()?;
-            if spec.is_centered {
-                whole = Some(distance::relative(before, after, spec.r#in, true)); // of all rows: there is one part
-            } else {
-                distance.add(&before, &after);
+        for some in ranges.chunks(parts.at_once) {
+            let changed = some.par_iter().map(|rows| self.part(rows.clone())).collect::<Result<Vec<Part>>>()?;
+            for part in changed {
+                for (tensor, bytes) in &part.tensors {
+                    out.part(&tensor.name, bytes)?;
+                }
+                distance.join(part.distance);
+                centered = part.centered;
+                // Each part tells of itself; what is told of the whole is the first and what differs from it
+                found.extend(part.found.into_iter().filter(|new| !found.contains(new)).collect::<Vec<_>>());
             }
-            for (tensor, bytes) in encoding::encode(&map, &spec.module)? {
-                out.part(&tensor.name, &bytes)?;
-            }
-            // Each part tells of itself; what is told of the whole is the first and what differs from it
-            found.extend(fallbacks.into_iter().filter(|new| !found.contains(new)).collect::<Vec<_>>());
         }
-        Ok((whole.unwrap_or_else(|| distance.relative()), found))
+        let error = centered.unwrap_or_else(|| distance.relative());
+        if error.is_finite() { Ok((error, found)) } else { Err(self.not_finite()?) }
+    }
+
+    fn part(&self, rows: Range<usize>) -> Result<Part> {
+        let spec = &self.site.spec;
+        let original = self.read(rows)?;
+        let (map, found) = self.apply(&original)?;
+        let after = map.to_vec()?;
+        let mut distance = Distance::default();
+        let mut centered = None;
+        if spec.is_centered {
+            centered = Some(distance::relative(original.to_vec()?, after, spec.r#in, true));
+        } else {
+            original.look(|before| distance.add(before, &after))?;
+        }
+        Ok(Part { tensors: encoding::encode(&map, &spec.module)?, distance, centered, found })
+    }
+
+    /// Says which of the site's numbers are NaN or infinite.
+    fn not_finite(&self) -> Result<EngineError> {
+        let module = format!("{}.", self.site.spec.module);
+        let names: Vec<&str> =
+            self.checkpoint.tensors().iter().map(|t| t.name.as_str()).filter(|name| name.starts_with(&module)).collect();
+        let problems = self.checkpoint.not_finite(Some(&names), &Silent)?;
+        let unknown = || EngineError::Internal(format!("{} came out as NaN or infinite", self.site.spec.site));
+        Ok(if problems.is_empty() { unknown() } else { EngineError::Invalid(problems) })
     }
 
     /// Some rows of the map; all where it is no plain matrix.
@@ -149,9 +187,9 @@ impl Work<'_> {
         }
     }
 
-    fn apply(&self, map: LinearMap) -> Result<(LinearMap, Found)> {
+    fn apply(&self, map: &LinearMap) -> Result<(LinearMap, Found)> {
         let bias_dtype = crate::engine::model::Dtype::F32; // there is no bias here: it is written as it was
-        let mut linear = Linear { map, bias: None, bias_dtype, input: Input::None };
+        let mut linear = Linear { map: map.clone(), bias: None, bias_dtype, input: Input::None };
         let mut found = Vec::new();
         for (stage, action) in &self.actions {
             let (changed, fallbacks) = action.apply(&self.site.spec, &linear, None)?;

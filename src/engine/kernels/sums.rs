@@ -1,0 +1,49 @@
+//! Sums of squares.
+
+use pulp::Arch;
+
+/// `Σ a_i²`, in sixteen f32 sums: for some thousand numbers, whose sums are then added in f64.
+pub fn squares(a: &[f32]) -> f32 {
+    Arch::new().dispatch(|| {
+        let mut sums = [0f32; 16];
+        let (chunks, rest) = a.as_chunks::<16>();
+        for chunk in chunks {
+            sums.iter_mut().zip(chunk).for_each(|(sum, a)| *sum += a * a);
+        }
+        sums.iter_mut().zip(rest).for_each(|(sum, a)| *sum += a * a);
+        sums.iter().sum()
+    })
+}
+
+/// `Σ (a_i - b_i)²`, as [`squares`]; the shorter one's length counts.
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    Arch::new().dispatch(|| {
+        let mut sums = [0f32; 16];
+        let both = a.len().min(b.len());
+        let (a, b) = (a.split_at(both).0.as_chunks::<16>(), b.split_at(both).0.as_chunks::<16>());
+        for (a, b) in a.0.iter().zip(b.0) {
+            sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += (a - b) * (a - b));
+        }
+        sums.iter_mut().zip(a.1).zip(b.1).for_each(|((sum, a), b)| *sum += (a - b) * (a - b));
+        sums.iter().sum()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_the_definition_at_every_length() {
+        for count in [0, 1, 15, 16, 17, 300] {
+            let a: Vec<f32> = (0..count).map(|i| (i * 7919 % 613) as f32 / 100.0 - 3.0).collect();
+            let b: Vec<f32> = a.iter().map(|a| a * 0.9 + 0.1).collect();
+            let squared: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
+            let distance: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            // Sixteen sums of up to 19 terms, each rounded to 2⁻²⁴ of itself
+            assert!((f64::from(squares(&a)) - squared).abs() <= 1e-5 * squared);
+            assert!((f64::from(squared_distance(&a, &b)) - distance).abs() <= 1e-5 * distance);
+            assert_eq!(squared_distance(&a, &b[..count.min(5)]), squared_distance(&a[..count.min(5)], &b));
+        }
+    }
+}
