@@ -1,7 +1,6 @@
 //! The mlp's nonlinearities, elementwise, in place.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 
 use super::{floats, math};
 use crate::engine::model::spec::Activation;
@@ -23,13 +22,12 @@ impl CustomOp1 for Op {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let mut y = floats(storage, layout)?.to_vec();
-        let arch = Arch::new();
         match self.0 {
-            Activation::Gelu => arch.dispatch(|| map(&mut y, gelu)),
-            Activation::GeluTanh => arch.dispatch(|| map(&mut y, gelu_tanh)),
-            Activation::Relu => arch.dispatch(|| map(&mut y, |x| x.max(0.0))),
-            Activation::Silu => arch.dispatch(|| map(&mut y, silu)),
-            Activation::Tanh => arch.dispatch(|| map(&mut y, tanh)),
+            Activation::Gelu => wide!(map(&mut y, gelu)),
+            Activation::GeluTanh => wide!(map(&mut y, gelu_tanh)),
+            Activation::Relu => wide!(map(&mut y, |x| x.max(0.0))),
+            Activation::Silu => wide!(map(&mut y, silu)),
+            Activation::Tanh => wide!(map(&mut y, tanh)),
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
@@ -56,13 +54,12 @@ impl CustomOp2 for Op {
         if y.len() != up.len() {
             candle_core::bail!("gated activation: {} gates for {} numbers", y.len(), up.len());
         }
-        let arch = Arch::new();
         match self.0 {
-            Activation::Gelu => arch.dispatch(|| gate_by(&mut y, up, gelu)),
-            Activation::GeluTanh => arch.dispatch(|| gate_by(&mut y, up, gelu_tanh)),
-            Activation::Relu => arch.dispatch(|| gate_by(&mut y, up, |x| x.max(0.0))),
-            Activation::Silu => arch.dispatch(|| gate_by(&mut y, up, silu)),
-            Activation::Tanh => arch.dispatch(|| gate_by(&mut y, up, tanh)),
+            Activation::Gelu => wide!(gate_by(&mut y, up, gelu)),
+            Activation::GeluTanh => wide!(gate_by(&mut y, up, gelu_tanh)),
+            Activation::Relu => wide!(gate_by(&mut y, up, |x| x.max(0.0))),
+            Activation::Silu => wide!(gate_by(&mut y, up, silu)),
+            Activation::Tanh => wide!(gate_by(&mut y, up, tanh)),
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)] // the matrix products take pointers and strides
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 
 use super::{floats, math, norm};
 
@@ -95,7 +94,7 @@ impl CustomOp3 for Op {
                     let to = (seen[0] + block.keys.start) * kv_width + head / (heads / kv_heads) * head_dim;
                     let slices = Head { m: block.queries.len(), n: kept, head_dim, width, kv_width };
                     slices.scores(&mut scores, &q[from..], &k[to..], self.how.scale);
-                    Arch::new().dispatch(|| softmax(&mut scores, kept, |line| block.visible(line, self.how)));
+                    wide!(softmax(&mut scores, kept, |line| block.visible(line, self.how)));
                     slices.mix(&mut y[from..], &scores, &v[to..]);
                 }
             }

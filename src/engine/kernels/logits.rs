@@ -1,7 +1,5 @@
 //! Softmax over long lines of logits, of which only a few numbers are wanted.
 
-use pulp::Arch;
-
 use super::math;
 
 /// Two lines of logits beside each other.
@@ -15,7 +13,7 @@ pub struct Beside {
 
 /// `ln Σ exp(x)` around the largest: exponentials in f32, to 2e-7 each, their sum in f64.
 pub fn log_sum_exp(line: &[f32]) -> f64 {
-    Arch::new().dispatch(|| {
+    wide!({
         let top = largest(line);
         f64::from(top) + exponentials(line, top).ln()
     })
@@ -25,7 +23,7 @@ pub fn log_sum_exp(line: &[f32]) -> f64 {
 ///
 /// `= Σ p (x - y) - (ln Σ e^x - ln Σ e^y)` with `p = e^x / Σ e^x`: 0 exactly for equal lines.
 pub fn beside(x: &[f32], y: &[f32]) -> Beside {
-    Arch::new().dispatch(|| {
+    wide!({
         let (x_top, y_top) = (largest(x), largest(y));
         let (x_sum, y_sum) = (exponentials(x, x_top), exponentials(y, y_top));
         let (apart, xy, xx, yy) = products(x, y, x_top);

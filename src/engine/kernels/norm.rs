@@ -1,7 +1,6 @@
 //! Normalization of hidden states.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 
 use super::floats;
 
@@ -35,7 +34,7 @@ impl CustomOp3 for Op {
         if gamma.is_empty() || gamma.len() != beta.len() || y.len() % gamma.len() != 0 {
             candle_core::bail!("layer_norm: width {} does not fit {} elements", gamma.len(), y.len());
         }
-        Arch::new().dispatch(|| normalize(&mut y, gamma, beta, self.epsilon));
+        wide!(normalize(&mut y, gamma, beta, self.epsilon));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 }
@@ -64,7 +63,7 @@ impl CustomOp2 for Op {
         if gamma.is_empty() || y.len() % gamma.len() != 0 {
             candle_core::bail!("rms_norm: width {} does not fit {} elements", gamma.len(), y.len());
         }
-        Arch::new().dispatch(|| rescale(&mut y, gamma, self.epsilon));
+        wide!(rescale(&mut y, gamma, self.epsilon));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 }

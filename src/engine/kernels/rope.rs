@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 
 use super::floats;
 use crate::engine::model::rope::Rope;
@@ -68,7 +67,7 @@ impl CustomOp1 for Op {
             else {
                 candle_core::bail!("rope: position {position} is beyond the table");
             };
-            Arch::new().dispatch(|| turn(token, cos, sin));
+            wide!(turn(token, cos, sin));
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

@@ -1,7 +1,5 @@
 //! Rounding to evenly spaced numbers, and what it costs.
 
-use pulp::Arch;
-
 /// Evenly spaced numbers: `(code - zero) · scale` for whole codes from `low` to `high`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Steps {
@@ -40,7 +38,7 @@ impl Steps {
 
 /// The smallest and the largest of some numbers and 0.
 pub fn range(weights: &[f32]) -> (f32, f32) {
-    Arch::new().dispatch(|| {
+    wide!({
         let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
         let (chunks, rest) = weights.as_chunks::<16>();
         for chunk in chunks {
@@ -58,7 +56,7 @@ pub fn range(weights: &[f32]) -> (f32, f32) {
 
 /// How many numbers are further from 0 than `bound`. Exact up to 2²⁸ of them.
 pub fn beyond(weights: &[f32], bound: f32) -> usize {
-    Arch::new().dispatch(|| {
+    wide!({
         let mut counts = [0f32; 16];
         let (chunks, rest) = weights.as_chunks::<16>();
         for chunk in chunks {
@@ -74,7 +72,7 @@ pub fn beyond(weights: &[f32], bound: f32) -> usize {
 /// How far from 0 those are that are further than `bound`, in their order. Meant for few: most chunks have none, which is
 /// seen of all their numbers at once.
 pub fn far(weights: &[f32], bound: f32) -> Vec<f32> {
-    Arch::new().dispatch(|| {
+    wide!({
         let mut found = Vec::new();
         for chunk in weights.chunks(64) {
             let mut top = [0f32; 16];
@@ -92,17 +90,16 @@ pub fn far(weights: &[f32], bound: f32) -> Vec<f32> {
 /// `Σ e_j (w_j - ŵ_j)²`, `e` being 1 without importance; in sixteen f32 sums, which is enough to compare grids for one group.
 /// Weights are at most 2²² steps from 0.
 pub fn error(weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f32 {
-    let arch = Arch::new();
     match importance {
-        None if steps.zero == 0.0 => arch.dispatch(|| symmetric(weights, steps)),
-        None => arch.dispatch(|| plain(weights, steps)),
-        Some(importance) => arch.dispatch(|| weighted(weights, importance, steps)),
+        None if steps.zero == 0.0 => wide!(symmetric(weights, steps)),
+        None => wide!(plain(weights, steps)),
+        Some(importance) => wide!(weighted(weights, importance, steps)),
     }
 }
 
 /// `code(w / scale)` for every weight.
 pub fn codes(weights: &[f32], steps: Steps, codes: &mut [i8]) {
-    Arch::new().dispatch(|| {
+    wide!({
         for (code, w) in codes.iter_mut().zip(weights) {
             let whole = steps.code(bounded(w / steps.scale, -BOUND, BOUND));
             // The last byte of 1.5 · 2²³ + n is n: a conversion would look for NaN and overflow at every number
@@ -200,7 +197,7 @@ mod tests {
             let off = |(w, code): (&f32, &i8)| f64::from(w - f32::from(*code) * steps.scale).powi(2);
             let sum: f64 = all.iter().zip(&found).map(off).sum();
             assert!((f64::from(error(&all, None, steps)) - sum).abs() <= 1e-5 * sum.max(1e-9));
-            assert_eq!(error(&all, None, steps), Arch::new().dispatch(|| plain(&all, steps)));
+            assert_eq!(error(&all, None, steps), wide!(plain(&all, steps)));
         }
     }
 

@@ -1,10 +1,8 @@
 //! Sums of squares.
 
-use pulp::Arch;
-
 /// `Σ a_i²`, in sixteen f32 sums: for some thousand numbers, whose sums are then added in f64.
 pub fn squares(a: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
+    wide!({
         let mut sums = [0f32; 16];
         let (chunks, rest) = a.as_chunks::<16>();
         for chunk in chunks {
@@ -17,7 +15,7 @@ pub fn squares(a: &[f32]) -> f32 {
 
 /// `Σ (a_i - b_i)²`, as [`squares`]; the shorter one's length counts.
 pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
+    wide!({
         let mut sums = [0f32; 16];
         let both = a.len().min(b.len());
         let (a, b) = (a.split_at(both).0.as_chunks::<16>(), b.split_at(both).0.as_chunks::<16>());

@@ -166,8 +166,13 @@ impl Work<'_> {
     /// Says which of the site's numbers are NaN or infinite.
     fn not_finite(&self) -> Result<EngineError> {
         let module = format!("{}.", self.site.spec.module);
-        let names: Vec<&str> =
-            self.checkpoint.tensors().iter().map(|t| t.name.as_str()).filter(|name| name.starts_with(&module)).collect();
+        let names: Vec<&str> = self
+            .checkpoint
+            .tensors()
+            .iter()
+            .map(|t| t.name.as_str())
+            .filter(|name| name.starts_with(&module))
+            .collect();
         let problems = self.checkpoint.not_finite(Some(&names), &Silent)?;
         let unknown = || EngineError::Internal(format!("{} came out as NaN or infinite", self.site.spec.site));
         Ok(if problems.is_empty() { unknown() } else { EngineError::Invalid(problems) })
