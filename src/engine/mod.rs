@@ -16,6 +16,7 @@ pub mod hash;
 pub mod job;
 pub mod kernels;
 pub mod linalg;
+mod map;
 pub mod method;
 pub mod model;
 pub mod plan;

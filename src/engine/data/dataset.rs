@@ -10,7 +10,7 @@ use super::{csv, jsonl, text};
 use crate::engine::error::Result;
 use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
-use crate::engine::model::checkpoint::Map;
+use crate::engine::map::Map;
 use crate::engine::problem::Code;
 
 /// A row's identity: the first 16 bytes of SHA-256 over its text, U+001F, and its second text. The label is no part.

@@ -4,7 +4,7 @@ use super::dataset::{Dataset, Format};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::{file_pointer, shown};
 use crate::engine::job::InputFile;
-use crate::engine::model::checkpoint::Map;
+use crate::engine::map::Map;
 use crate::engine::problem::Code;
 
 /// Bytes of text that are held, all files together. A tokenizer makes some fifty times as much of it.

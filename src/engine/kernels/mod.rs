@@ -17,6 +17,7 @@ macro_rules! wide {
 pub mod activation;
 pub mod attention;
 pub mod gram;
+pub mod half;
 pub mod linear;
 pub mod logits;
 pub mod math;

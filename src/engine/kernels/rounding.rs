@@ -42,10 +42,9 @@ pub fn range(weights: &[f32]) -> (f32, f32) {
         let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
         let (chunks, rest) = weights.as_chunks::<16>();
         for chunk in chunks {
-            for ((low, high), w) in low.iter_mut().zip(&mut high).zip(chunk) {
-                *low = if *w < *low { *w } else { *low };
-                *high = if *w > *high { *w } else { *high };
-            }
+            // One after the other: both in one loop are shuffled into pairs
+            low.iter_mut().zip(chunk).for_each(|(low, w)| *low = if *w < *low { *w } else { *low });
+            high.iter_mut().zip(chunk).for_each(|(high, w)| *high = if *w > *high { *w } else { *high });
         }
         for ((low, high), w) in low.iter_mut().zip(&mut high).zip(rest) {
             (*low, *high) = (low.min(*w), high.max(*w));
@@ -74,15 +73,13 @@ pub fn beyond(weights: &[f32], bound: f32) -> usize {
 pub fn far(weights: &[f32], bound: f32) -> Vec<f32> {
     wide!({
         let mut found = Vec::new();
-        for chunk in weights.chunks(64) {
-            let mut top = [0f32; 16];
-            for part in chunk.chunks(16) {
-                top.iter_mut().zip(part).for_each(|(top, w)| *top = if w.abs() > *top { w.abs() } else { *top });
-            }
-            if top.iter().any(|top| *top > bound) {
+        let (chunks, rest) = weights.as_chunks::<16>();
+        for chunk in chunks {
+            if chunk.iter().fold(false, |any, w| any | (w.abs() > bound)) {
                 found.extend(chunk.iter().map(|w| w.abs()).filter(|w| *w > bound));
             }
         }
+        found.extend(rest.iter().map(|w| w.abs()).filter(|w| *w > bound));
         found
     })
 }

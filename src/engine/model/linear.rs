@@ -141,6 +141,9 @@ impl LinearMap {
 
     /// `[out, in]` numbers, row by row.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
+        if let Self::Grouped(grouped) = self {
+            return Ok(grouped.decode());
+        }
         Ok(self.to_dense(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
     }
 

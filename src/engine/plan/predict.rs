@@ -13,9 +13,10 @@ const PART_WEIGHTS: usize = 64 << 10;
 const PART_ROWS: usize = 32;
 
 /// Memory that a streamed run takes besides its weights: the program, headers, buffers.
-const STREAMED_BASE_BYTES: u64 = 8 << 20;
-/// A weight before, after, and as a code, with what is written of it.
-const STREAMED_WEIGHT_BYTES: u64 = 12;
+const STREAMED_BASE_BYTES: u64 = 5 << 20;
+/// A weight before, after, and as a code, with what is written of it, in parts that are being worked on; as a code where they
+/// wait to be written. Between what two and many threads take.
+const STREAMED_WEIGHT_BYTES: u64 = 6;
 /// A weight of a map that is taken apart whole, in f64, with its factors.
 const MAP_WEIGHT_BYTES: u64 = 40;
 

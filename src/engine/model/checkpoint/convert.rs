@@ -1,15 +1,13 @@
 //! Stored floats as `f32`. Each conversion is exact.
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 
+use crate::engine::kernels::half::f16_to_f32;
 use crate::engine::model::Dtype;
 
 /// Elements that one task converts.
 const CHUNK: usize = 1 << 16;
-/// Elements that are brought into alignment at a time.
-const ALIGNED: usize = 512;
 
 /// The elements of little-endian `bytes`, which need no alignment. `None` for other dtypes than F32, F16, BF16.
 ///
@@ -28,19 +26,6 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         })),
         Dtype::F16 => Some(convert::<2>(bytes, f16_to_f32)),
         _ => None,
-    }
-}
-
-/// Through a small aligned buffer, so that `half` can use the processor's own conversion.
-fn f16_to_f32(from: &[[u8; 2]], to: &mut [f32]) {
-    let mut aligned = [f16::ZERO; ALIGNED];
-    for (from, to) in from.chunks(ALIGNED).zip(to.chunks_mut(ALIGNED)) {
-        for (x, b) in aligned.iter_mut().zip(from) {
-            *x = f16::from_le_bytes(*b);
-        }
-        if let Some(aligned) = aligned.get(..to.len()) {
-            aligned.convert_to_f32_slice(to);
-        }
     }
 }
 

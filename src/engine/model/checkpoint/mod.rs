@@ -11,7 +11,6 @@ pub mod fuzzing;
 mod header;
 mod index;
 mod json;
-mod map;
 mod sniff;
 #[cfg(test)]
 mod tests;
@@ -25,12 +24,12 @@ use serde_json::Value;
 
 use self::header::Entry;
 use self::index::Index;
-pub(crate) use self::map::Map;
 use super::TensorInfo;
 use crate::engine::context::{Event, Observer};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::{Findings, file_pointer, shown, tame, tensor_pointer};
 use crate::engine::job::InputFile;
+use crate::engine::map::Map;
 use crate::engine::problem::{Code, Problem};
 
 /// What weight files end in.
