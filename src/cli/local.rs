@@ -200,6 +200,7 @@ impl Local {
             stopwatch: &self.clock,
             device: candle_core::Device::Cpu,
             threads: self.threads,
+            resident_bytes: crate::engine::context::RESIDENT_BYTES,
             scratch,
             host: self.host.clone(),
             kept: Checkpoint::default(),

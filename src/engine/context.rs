@@ -87,9 +87,13 @@ pub trait Stopwatch: Send + Sync {
     fn elapsed(&self) -> Duration;
     /// Processor time of this process, if it can be had.
     fn cpu_time(&self) -> Option<Duration>;
-    /// Largest resident memory of this process so far, in bytes, if it can be had.
+    /// The most memory of its own (mapped files are not) that this process was found to hold so far, in bytes, if it can be
+    /// had. Asked at every step of a run.
     fn peak_memory_bytes(&self) -> Option<u64>;
 }
+
+/// What runs hold in memory of a model as f32, where nobody says otherwise: half a billion weights.
+pub const RESIDENT_BYTES: u64 = 2 << 30;
 
 /// What the engine is handed from outside.
 pub struct RunContext<'a> {
@@ -103,6 +107,8 @@ pub struct RunContext<'a> {
     pub threads: usize,
     /// An empty folder that the run may fill.
     pub scratch: PathBuf,
+    /// Weights that may be held in memory as f32, in bytes: a larger model stays in its files, and goes through block by block.
+    pub resident_bytes: u64,
     /// What is known of the host, for the report: `cpu`, `os`, `instruction_set`.
     pub host: Host,
     /// What an earlier attempt left, and whether anyone keeps what this one leaves.
@@ -134,6 +140,7 @@ impl RunContext<'_> {
     ///
     /// [`EngineError::Stopped`] when the observer says so.
     pub fn progress(&self, done: usize, total: usize, unit: &str) -> Result<()> {
+        self.stopwatch.peak_memory_bytes();
         self.observer.on(Event::Progress { done: done as u64, total: total as u64, unit: unit.to_owned() });
         if self.observer.should_stop() { Err(EngineError::Stopped) } else { Ok(()) }
     }

@@ -39,6 +39,7 @@ mod retention;
 mod retry;
 mod sandbox;
 mod store;
+mod stored;
 mod stream;
 mod support;
 mod tar;

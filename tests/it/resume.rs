@@ -51,6 +51,7 @@ fn attempt(task: &Input, given: Option<&Given>, after: usize, keep: &Path) -> At
             stopwatch: ctx.stopwatch,
             device: ctx.device.clone(),
             threads: ctx.threads,
+            resident_bytes: ctx.resident_bytes,
             scratch: ctx.scratch.clone(),
             host: ctx.host.clone(),
         };

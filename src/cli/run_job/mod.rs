@@ -78,6 +78,7 @@ impl RunJob {
             stopwatch: &clock,
             device: candle_core::Device::Cpu,
             threads: input.threads,
+            resident_bytes: crate::engine::context::RESIDENT_BYTES,
             scratch: work.clone(),
             host,
             kept,

@@ -8,9 +8,11 @@
 //! `‖X Wᵀ - X̂ Ŵᵀ‖²` minimizes `‖X̂ (W* - Ŵ)ᵀ‖²` ([`anchored`]).
 
 pub mod anchored;
+mod held;
 pub mod moments;
 pub mod rows;
 pub mod stream;
 
+pub(in crate::engine) use held::Held;
 pub use moments::{Moments, Wanted};
 pub use stream::{Sites, Stream};

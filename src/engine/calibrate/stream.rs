@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::held::Held;
 use super::{Moments, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
@@ -32,12 +33,6 @@ pub struct Stream {
     /// The block that is next.
     next: usize,
     folder: PathBuf,
-}
-
-/// The states of one batch, `[tokens, hidden]`.
-enum Held {
-    Memory(Tensor),
-    File(PathBuf, (usize, usize)),
 }
 
 impl Stream {
@@ -201,26 +196,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // The scratch folder is swept with its job; this only gives the room back early
         let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Held {
-    fn write(path: PathBuf, states: &Tensor) -> Result<Self> {
-        let shape = states.dims2()?;
-        let bytes: Vec<u8> = states.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect();
-        fs::write(&path, bytes).map_err(EngineError::io(&path, "written"))?;
-        Ok(Self::File(path, shape))
-    }
-
-    fn read(&self) -> Result<Tensor> {
-        match self {
-            Self::Memory(states) => Ok(states.clone()),
-            Self::File(path, shape) => {
-                let bytes = fs::read(path).map_err(EngineError::io(path, "read"))?;
-                let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                Ok(Tensor::from_vec(values, *shape, &Device::Cpu)?)
-            }
-        }
     }
 }
 

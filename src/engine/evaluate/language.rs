@@ -3,19 +3,14 @@
 //! Logits over a vocabulary are thousands of numbers a token, so they are never kept: of the original its last states are,
 //! and both models' logits of a few tokens at a time are worked out from states, looked at, and forgotten.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
 use super::cloze::Cloze;
-use super::score::{BATCH_ROWS, BATCH_TOKENS};
+use super::pass::{self, Passed};
 use crate::engine::context::RunContext;
-use crate::engine::data::batches;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::logits;
 use crate::engine::model::build::Model;
-use crate::engine::model::forward::Packed;
 
 /// Logits that are in memory at a time, of one model and one thread: 16 MB.
 const LOGITS: usize = 4 << 20;
@@ -57,7 +52,7 @@ pub struct Beside {
 ///
 /// As the forward pass.
 pub fn states(model: &Model, cloze: &Cloze, ctx: &RunContext<'_>) -> Result<States> {
-    let parts = walk(model, cloze, ctx, |_, states| Ok(states.flatten_all()?.to_vec1::<f32>()?))?;
+    let parts = walk(model, cloze, ctx, |_, _, states| Ok(states.flatten_all()?.to_vec1::<f32>()?))?;
     let asked = cloze.len();
     let values: Vec<f32> = parts.into_iter().flatten().collect();
     Ok(States { width: values.len().checked_div(asked).unwrap_or(0), values })
@@ -78,9 +73,9 @@ pub fn foretell(
     original: Option<(&Model, &States)>,
     ctx: &RunContext<'_>,
 ) -> Result<Foretold> {
-    let original = original.map(|(model, states)| Ok::<_, EngineError>((model.realized()?, states))).transpose()?;
+    let original = original.map(|(model, states)| Ok::<_, EngineError>((model.at_end()?, states))).transpose()?;
     let offsets = cloze.offsets();
-    let parts = walk(model, cloze, ctx, |row, states| {
+    let parts = walk(model, cloze, ctx, |model, row, states| {
         let first = offsets.get(row).copied().unwrap_or(0);
         let targets: Vec<u32> = cloze.asked.get(row).into_iter().flatten().map(|(_, token)| *token).collect();
         let original =
@@ -107,39 +102,29 @@ impl States {
     }
 }
 
-/// Runs a model over all rows in batches of like length, and hands each row's states at the places that are asked on.
+/// Runs a model over all rows, and hands each row's states at the places that are asked on, with the model to answer them.
 /// Rows at which nothing is asked give nothing.
 fn walk<T: Send>(
     model: &Model,
     cloze: &Cloze,
     ctx: &RunContext<'_>,
-    see: impl Fn(usize, Tensor) -> Result<T> + Sync,
+    see: impl Fn(&Model, usize, Tensor) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let model = model.realized()?;
-    let rows = &cloze.rows;
-    let total = rows.ids.len();
-    let done = AtomicUsize::new(0);
-    let plan = batches(&rows.lengths(), BATCH_ROWS, BATCH_TOKENS);
-    let run = |places: &Vec<usize>| -> Result<Vec<(usize, T)>> {
-        let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
-        let batch = Packed::new(places.iter().filter_map(row));
-        let states = model.states(&batch)?;
-        let mut seen = Vec::with_capacity(places.len());
-        for (place, start) in places.iter().zip(&batch.offsets) {
+    let run = |passed: &Passed<'_>| -> Result<Vec<(usize, T)>> {
+        let mut seen = Vec::with_capacity(passed.places.len());
+        for (place, start) in passed.places.iter().zip(&passed.batch.offsets) {
             let asked = cloze.asked.get(*place).map(Vec::as_slice).unwrap_or_default();
             if asked.is_empty() {
                 continue;
             }
             let at: Vec<u32> = asked.iter().map(|(at, _)| *start as u32 + at).collect();
             let at = Tensor::from_slice(&at, at.len(), &Device::Cpu)?;
-            seen.push((*place, see(*place, states.index_select(&at, 0)?)?));
+            seen.push((*place, see(passed.model, *place, passed.states.index_select(&at, 0)?)?));
         }
-        let done = done.fetch_add(places.len(), Ordering::Relaxed) + places.len();
-        ctx.progress(done, total, "rows")?;
         Ok(seen)
     };
     let mut seen: Vec<(usize, T)> =
-        plan.par_iter().rev().with_max_len(1).map(run).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        pass::each(model, &cloze.rows, ctx, run)?.into_iter().flat_map(|(_, parts)| parts).collect();
     seen.sort_by_key(|(place, _)| *place);
     Ok(seen.into_iter().map(|(_, part)| part).collect())
 }

@@ -9,6 +9,7 @@ pub mod language;
 mod language_rows;
 pub mod latency;
 pub mod metric;
+mod pass;
 pub mod perplexity;
 pub mod quality;
 pub mod rows;

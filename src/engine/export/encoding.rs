@@ -102,6 +102,9 @@ pub fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
 
 /// The bytes of a map, tensor by tensor, in the order of [`tensors`].
 pub fn encode(map: &LinearMap, module: &str) -> Result<Vec<(TensorSpec, Vec<u8>)>> {
+    if let LinearMap::Stored(stored) = map {
+        return encode(&stored.read()?, module);
+    }
     let specs = tensors(&map.layout(), module)?;
     let contents = match map {
         LinearMap::Dense(dense) if dense.transposed => {
@@ -114,7 +117,7 @@ pub fn encode(map: &LinearMap, module: &str) -> Result<Vec<(TensorSpec, Vec<u8>)
             list.extend(encode(right, &format!("{module}.v"))?);
             return Ok(list);
         }
-        LinearMap::Codebook(_) | LinearMap::Masked(_) | LinearMap::Sum(_) => Vec::new(),
+        LinearMap::Codebook(_) | LinearMap::Masked(_) | LinearMap::Sum(_) | LinearMap::Stored(_) => Vec::new(),
     };
     Ok(specs.into_iter().zip(contents).collect())
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::ModelHeader;
 use super::arch::{NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
 use super::inspect::Inspected;
-use super::linear::{Input, Linear};
+use super::layout::Layout;
+use super::linear::{Input, Linear, LinearMap};
 use super::spec::{ModelSpec, SiteSpec};
+use super::stored::Stored;
 use crate::engine::context::RunContext;
-use crate::engine::error::Result;
+use crate::engine::error::{EngineError, Result};
 use crate::engine::export::encoding;
 
 /// A model in memory. Cloning shares the numbers, so that the model after every stage can be kept.
@@ -42,14 +45,20 @@ pub struct Norm {
 }
 
 impl Model {
-    /// Reads every site and norm of an inspected checkpoint. Costs four bytes a parameter.
-    pub fn load(inspected: &Inspected, checkpoint: &Checkpoint, ctx: &RunContext<'_>) -> Result<Self> {
+    /// Reads every site and norm of an inspected checkpoint. Costs four bytes a parameter; of a model with more than
+    /// [`RunContext::resident_bytes`] the maps stay in their files.
+    pub fn load(inspected: &Inspected, checkpoint: &Arc<Checkpoint>, ctx: &RunContext<'_>) -> Result<Self> {
         let header = &inspected.header;
         let total = header.sites.len();
+        let is_resident = resident_bytes(header) <= ctx.resident_bytes;
         let mut maps = Vec::with_capacity(total);
         for (i, site) in header.sites.iter().enumerate() {
             let module = &site.spec.module;
-            let map = encoding::decode(&site.layout, module, checkpoint, &ctx.device)?;
+            let map = if is_resident {
+                encoding::decode(&site.layout, module, checkpoint, &ctx.device)?
+            } else {
+                LinearMap::Stored(Stored::new(site.layout.clone(), module.clone(), Arc::clone(checkpoint)))
+            };
             let bias =
                 if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
             let bias_dtype = checkpoint.get(&format!("{module}.bias")).map_or(header.dtype, |t| t.dtype);
@@ -79,11 +88,73 @@ impl Model {
         self.sites.iter().position(|s| s.site == name)
     }
 
-    /// The same model with every map decoded, for many forward passes.
-    pub fn realized(&self) -> Result<Self> {
-        let maps = self.maps.iter().map(|map| Ok(Arc::new(map.realized()?))).collect::<Result<_>>()?;
-        Ok(Self { maps, ..self.clone() })
+    /// Whether maps are still in their files, so that forward passes are best done block by block.
+    pub fn is_stored(&self) -> bool {
+        self.maps.iter().any(|map| matches!(map.map, LinearMap::Stored(_)))
     }
+
+    /// The same model with every map decoded, for many forward passes; what is in its file stays there.
+    pub fn realized(&self) -> Result<Self> {
+        let realized = |map: &Arc<Linear>| match map.map {
+            LinearMap::Stored(_) => Ok(Arc::clone(map)),
+            _ => map.realized().map(Arc::new),
+        };
+        Ok(Self { maps: self.maps.iter().map(realized).collect::<Result<_>>()?, ..self.clone() })
+    }
+
+    /// The same model with the tables that tokens are looked up in decoded. Plain rows in a file are read one by one.
+    ///
+    /// # Errors
+    ///
+    /// A family that we can't run.
+    pub fn at_tables(&self) -> Result<Self> {
+        let wiring = self.wired()?;
+        let tables = [Some(wiring.token), wiring.position, wiring.token_type].into_iter().flatten();
+        let plain = |site: &usize| {
+            let map = self.maps.get(*site).map(|map| &map.map);
+            matches!(map, Some(LinearMap::Stored(stored)) if matches!(stored.layout(), Layout::Dense { transposed: false, .. }))
+        };
+        self.with(tables.filter(|site| !plain(site)))
+    }
+
+    /// The same model with the maps of one block in memory, decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::at_tables`]; a block that is not there.
+    pub fn at_block(&self, index: usize) -> Result<Self> {
+        let missing = || EngineError::Internal(format!("there is no block {index}"));
+        self.with(self.wired()?.blocks.get(index).ok_or_else(missing)?.sites())
+    }
+
+    /// The same model with what stands behind the last block in memory, decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::at_tables`].
+    pub fn at_end(&self) -> Result<Self> {
+        let wiring = self.wired()?;
+        self.with(wiring.transform.as_ref().map(|transform| transform.site).into_iter().chain(wiring.head))
+    }
+
+    fn wired(&self) -> Result<&Wiring> {
+        self.wiring.as_ref().ok_or_else(|| EngineError::Internal("this family of models can't be run".into()))
+    }
+
+    fn with(&self, sites: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let mut model = self.clone();
+        for site in sites {
+            let missing = || EngineError::Internal(format!("there is no site {site}"));
+            let map = model.maps.get_mut(site).ok_or_else(missing)?;
+            *map = Arc::new(map.realized()?);
+        }
+        Ok(model)
+    }
+}
+
+/// What a model's weights take as f32.
+pub fn resident_bytes(header: &ModelHeader) -> u64 {
+    header.parameters.saturating_mul(4)
 }
 
 fn vector(checkpoint: &Checkpoint, name: &str, device: &Device) -> Result<Tensor> {

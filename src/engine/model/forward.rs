@@ -91,6 +91,28 @@ impl Model {
         run.block(wiring.blocks.get(index).ok_or_else(missing)?, x, Reads::Every)
     }
 
+    /// As [`Model::block`] on the way to an answer: where that is read off one token a row, the last block works out no other.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn pass(&self, index: usize, batch: &Packed, x: &Tensor) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, None)?;
+        let missing = || EngineError::Internal(format!("there is no block {index}"));
+        let reads = if index + 1 == wiring.blocks.len() { run.spec.reads() } else { Reads::Every };
+        run.block(wiring.blocks.get(index).ok_or_else(missing)?, x, reads)
+    }
+
+    /// What the head reads, of what [`Model::pass`] gave for the last block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`].
+    pub fn end(&self, batch: &Packed, x: &Tensor) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, None)?;
+        run.finish(wiring, x)
+    }
+
     /// The answer to states `x: [tokens, hidden]` that came out of the last block for all tokens.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What a model's files say: the header that planning works on, and every problem at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ pub struct Inspected {
 /// # Errors
 ///
 /// All problems with container, config, index and tensors.
-pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Checkpoint)> {
+pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Arc<Checkpoint>)> {
     refuse_foreign(files)?;
     let checkpoint = Checkpoint::open(files)?;
     let Some(config) = checkpoint.json_file("config.json", JSON_LIMIT_BYTES)? else {
@@ -64,7 +65,7 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Checkpoint)> {
     };
     let header = header(&checkpoint, &config, family, spec, sites);
     let (norms, wiring) = description.map_or_else(Default::default, |d| (d.norms, Some(d.wiring)));
-    Ok((Inspected { header, config, norms, wiring }, checkpoint))
+    Ok((Inspected { header, config, norms, wiring }, Arc::new(checkpoint)))
 }
 
 /// Pickles and archives are never opened.

@@ -8,6 +8,7 @@ use candle_core::{Device, Storage, Tensor};
 use super::grouped::Grouped;
 use super::layout::{Dtype, Layout};
 use super::sparse::{Codebook, Masked};
+use super::stored::Stored;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
 
@@ -48,6 +49,8 @@ pub enum LinearMap {
     Product(Box<Self>, Box<Self>),
     /// The sum of maps of one shape: low rank plus sparse.
     Sum(Vec<Self>),
+    /// Any of these, still in its file.
+    Stored(Stored),
 }
 
 /// Plain numbers, held as f32 and stored as `dtype`.
@@ -88,6 +91,14 @@ impl Linear {
         self.map.rows(ids)
     }
 
+    /// The same map in memory, in the form that it has.
+    pub fn read(&self) -> Result<Self> {
+        Ok(match &self.map {
+            LinearMap::Stored(stored) => Self { map: stored.read()?, ..self.clone() },
+            _ => self.clone(),
+        })
+    }
+
     /// The same map, decoded for many calls of [`Self::forward`]: products stay products, all else becomes dense.
     pub fn realized(&self) -> Result<Self> {
         Ok(Self { map: self.map.realized()?, ..self.clone() })
@@ -107,6 +118,7 @@ impl LinearMap {
                 let first = terms.next().ok_or_else(|| EngineError::Internal("a sum of no maps".into()))?;
                 terms.try_fold(first.forward(x, bias)?, |y, term| Ok((y + term.forward(x, None)?)?))
             }
+            Self::Stored(stored) => stored.read()?.forward(x, bias),
         }
     }
 
@@ -120,6 +132,7 @@ impl LinearMap {
             Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) | Self::Sum(_) => {
                 Ok(self.to_dense(ids.device())?.index_select(ids, 0)?)
             }
+            Self::Stored(stored) => stored.rows(ids),
         }
     }
 
@@ -136,13 +149,16 @@ impl LinearMap {
                 let first = terms.next().ok_or_else(|| EngineError::Internal("a sum of no maps".into()))?;
                 terms.try_fold(first.to_dense(device)?, |sum, term| Ok((sum + term.to_dense(device)?)?))
             }
+            Self::Stored(stored) => stored.read()?.to_dense(device),
         }
     }
 
     /// `[out, in]` numbers, row by row.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
-        if let Self::Grouped(grouped) = self {
-            return Ok(grouped.decode());
+        match self {
+            Self::Grouped(grouped) => return Ok(grouped.decode()),
+            Self::Stored(stored) => return stored.read()?.to_vec(),
+            _ => {}
         }
         Ok(self.to_dense(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
     }
@@ -160,8 +176,9 @@ impl LinearMap {
         Ok(look(&self.to_vec()?))
     }
 
-    fn realized(&self) -> Result<Self> {
+    pub(super) fn realized(&self) -> Result<Self> {
         Ok(match self {
+            Self::Stored(stored) => stored.realized()?,
             Self::Product(left, right) => Self::Product(Box::new(left.realized()?), Box::new(right.realized()?)),
             Self::Dense(_) => self.clone(),
             _ => Self::Dense(Dense { weight: self.to_dense(&Device::Cpu)?, dtype: Dtype::F32, transposed: false }),
@@ -182,6 +199,7 @@ impl LinearMap {
                 Layout::Product { left: Box::new(left.layout()), right: Box::new(right.layout()) }
             }
             Self::Sum(terms) => Layout::Sum { terms: terms.iter().map(Self::layout).collect() },
+            Self::Stored(stored) => stored.layout().clone(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod rope;
 pub mod site;
 pub mod sparse;
 pub mod spec;
+pub mod stored;
 
 use serde::{Deserialize, Serialize};
 

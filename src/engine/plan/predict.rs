@@ -1,8 +1,10 @@
 //! What a plan will come to: bytes exactly, memory and time as well as can be told before it runs.
 
 use super::{Available, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use crate::engine::context::RESIDENT_BYTES;
 use crate::engine::export::hf;
 use crate::engine::method::{self, Action, Streams};
+use crate::engine::model::build::resident_bytes;
 use crate::engine::model::{Layout, ModelHeader, SiteHeader};
 
 /// Weights that a streamed run works on at a time, in all threads together.
@@ -46,7 +48,7 @@ pub(super) fn predict(
         let peak = header.sites.iter().map(|site| streamed_bytes(site, stages)).max().unwrap_or(0);
         STREAMED_BASE_BYTES.saturating_add(peak)
     } else {
-        whole_bytes(header, evaluate, available)
+        whole_bytes(header, layouts, evaluate, available)
     };
     let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
     // Two cores run about 1e11 multiplications a second; a decomposition takes some 20 passes of out · in · min
@@ -74,11 +76,36 @@ pub(super) fn kept_bytes(header: &ModelHeader, calibration: Option<&PlannedCalib
 
 /// Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself: an
 /// upper estimate.
-fn whole_bytes(header: &ModelHeader, evaluate: &PlannedEvaluate, available: &Available) -> u64 {
+fn whole_bytes(header: &ModelHeader, layouts: &[Layout], evaluate: &PlannedEvaluate, available: &Available) -> u64 {
     let largest = header.sites.iter().map(|s| s.layout.parameters()).max().unwrap_or(0);
+    if resident_bytes(header) > RESIDENT_BYTES {
+        return stored_bytes(header, layouts, largest);
+    }
     let models = header.parameters.saturating_mul(4).saturating_mul(if evaluate.metrics.is_empty() { 1 } else { 3 });
     let data = available.evaluation_rows.unwrap_or(0).saturating_mul(8 << 10);
     models.saturating_add(largest.saturating_mul(MAP_WEIGHT_BYTES)).saturating_add(data).saturating_add(192 << 20)
+}
+
+/// Of a model that stays in its file: the result as it lies in memory (a byte a code, four a plain number), two blocks in
+/// f32 with a table that is the head as well, states and scratch.
+fn stored_bytes(header: &ModelHeader, layouts: &[Layout], largest: u64) -> u64 {
+    let changed = |(site, layout): (&SiteHeader, &Layout)| {
+        if site.layout == *layout { 0 } else { held_bytes(layout) }
+    };
+    let result: u64 = header.sites.iter().zip(layouts).map(changed).sum();
+    let blocks = header.spec.as_ref().map_or(1, |spec| spec.layers.max(1)) as u64;
+    let block = header.parameters.saturating_sub(largest) / blocks * 4;
+    let site = largest.saturating_mul(MAP_WEIGHT_BYTES).max(2 * block + largest.saturating_mul(8));
+    result.saturating_add(site).saturating_add(1 << 30)
+}
+
+/// What a map takes in memory.
+fn held_bytes(layout: &Layout) -> u64 {
+    match layout {
+        Layout::Grouped { .. } => layout.parameters(),
+        Layout::Product { left, right } => held_bytes(left) + held_bytes(right),
+        _ => layout.parameters().saturating_mul(4),
+    }
 }
 
 /// What one site takes while it passes.

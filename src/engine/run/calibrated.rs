@@ -8,7 +8,7 @@ use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, SiteAction};
-use crate::engine::model::arch::{BlockWiring, Projections, Wiring};
+use crate::engine::model::arch::{BlockWiring, Wiring};
 use crate::engine::model::build::Model;
 use crate::engine::model::linear::{Linear, LinearMap};
 
@@ -38,7 +38,7 @@ pub(super) fn apply(
     };
     let mut left: Vec<usize> = targets.to_vec();
     let inside = |left: &mut Vec<usize>, block: &BlockWiring| -> Vec<usize> {
-        let sites = sites(block);
+        let sites = block.sites();
         left.extract_if(.., |site| sites.contains(site)).collect()
     };
     let finished = kept.blocks().min(wiring.blocks.len());
@@ -50,13 +50,13 @@ pub(super) fn apply(
         changing.take(kept.maps("end", before, action, &left)?)?;
         return Ok((changing.model, said));
     }
-    let realized = before.realized()?;
-    let mut stream = Stream::new(&realized, rows, "fed", STATES_BYTES, ctx)?;
+    let mut stream = Stream::new(&before.at_tables()?, rows, "fed", STATES_BYTES, ctx)?;
     if finished > 0 {
         changing.fallbacks = kept.restore(finished, &mut stream)?;
     }
     for (i, block) in wiring.blocks.iter().enumerate().skip(finished) {
         let here = inside(&mut left, block);
+        let realized = before.at_block(i)?;
         if !here.is_empty() {
             let seen = stream.look(&realized, None, &here, wanted, ctx)?;
             changing.change(&here, &seen)?;
@@ -68,22 +68,10 @@ pub(super) fn apply(
     }
     // Tables are fed nothing; heads are fed what comes out of the last block
     let heads: Vec<usize> = left.iter().copied().filter(|site| is_behind(wiring, *site)).collect();
-    let seen = if heads.is_empty() { Sites::new() } else { stream.finish(&realized, &heads, wanted)? };
+    let seen = if heads.is_empty() { Sites::new() } else { stream.finish(&before.at_end()?, &heads, wanted)? };
     changing.change(&left, &seen)?;
     kept.keep(("end", wiring.blocks.len()), (&changing.model, &left), None, &changing.fallbacks)?;
     Ok((changing.model, changing.fallbacks))
-}
-
-/// The sites of a block in the order of computation.
-pub(super) fn sites(block: &BlockWiring) -> Vec<usize> {
-    let mut all = match block.attention.projections {
-        Projections::Split { query, key, value } => vec![query, key, value],
-        Projections::Fused(site) => vec![site],
-    };
-    all.push(block.attention.output);
-    all.extend(block.gate);
-    all.extend([block.up, block.down]);
-    all
 }
 
 /// Whether a site is fed what comes out of the last block. A table that is the head as well is a table.
@@ -116,7 +104,7 @@ impl Changing<'_> {
             let missing = || EngineError::Internal(format!("there is no site {target}"));
             let site = self.before.sites.get(*target).ok_or_else(missing)?;
             let map = self.model.maps.get_mut(*target).ok_or_else(missing)?;
-            let (linear, found) = self.action.apply(site, map, seen.get(target))?;
+            let (linear, found) = self.action.apply(site, &map.read()?, seen.get(target))?;
             *map = linear.into();
             self.fallbacks.extend(found);
         }

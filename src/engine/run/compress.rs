@@ -151,7 +151,7 @@ fn artifacts(written: &[String], result: &Inspected, plan: &Plan, folder: &Path)
 pub(super) struct Opened<'a> {
     pub(super) source: &'a Source,
     pub(super) inspected: &'a Inspected,
-    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) checkpoint: &'a Arc<Checkpoint>,
 }
 
 /// Where models are measured; `None` where nothing is to be measured, or can be.
@@ -272,7 +272,7 @@ fn run_stage(
             let mut fallbacks = Vec::new();
             for (done, i) in targets.iter().enumerate() {
                 if let (Some(site), Some(map)) = (before.sites.get(*i), model.maps.get_mut(*i)) {
-                    let (linear, found) = action.apply(site, map, None)?;
+                    let (linear, found) = action.apply(site, &map.read()?, None)?;
                     *map = linear.into();
                     fallbacks.extend(found);
                 }

@@ -1,6 +1,7 @@
 //! Measures a model as it is, against a reference where one is given.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compress::{OUT, available};
@@ -35,7 +36,7 @@ pub struct Evaluated {
 /// A model, opened and read.
 pub(super) struct Opened {
     pub(super) inspected: Inspected,
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     model: Model,
 }
 

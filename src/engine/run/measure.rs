@@ -213,6 +213,15 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Why latency was not measured.
+    pub(super) fn why_no_latency(&self) -> &'static str {
+        if self.wants("latency") {
+            "the model is larger than what a run holds in memory at a time: each answer would read its files"
+        } else {
+            "the recipe's metrics do not ask for latency"
+        }
+    }
+
     /// Latency of original and result for one row of the longest length.
     pub(super) fn latency(
         &self,
@@ -220,7 +229,7 @@ impl<'a> Bench<'a> {
         result: &Model,
         ctx: &RunContext<'_>,
     ) -> Result<Option<Vec<LatencyComparison>>> {
-        if !self.wants("latency") {
+        if !self.wants("latency") || result.is_stored() {
             return Ok(None);
         }
         let length = self.evaluate.max_seq_length;

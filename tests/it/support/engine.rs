@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pare::engine::checkpoint::Checkpoint;
-use pare::engine::context::{Host, RunContext, Silent, Stopwatch};
+use pare::engine::context::{Host, RESIDENT_BYTES, RunContext, Silent, Stopwatch};
 use pare::engine::export::verify::input;
 use pare::engine::job::Source;
 
@@ -55,6 +55,11 @@ impl Stopwatch for Clock {
 
 /// Calls `f` with a context over a new folder.
 pub(crate) fn with_context<T>(f: impl FnOnce(&RunContext<'_>) -> T) -> T {
+    with_resident(RESIDENT_BYTES, f)
+}
+
+/// The same, where models with more weights stay in their files.
+pub(crate) fn with_resident<T>(resident_bytes: u64, f: impl FnOnce(&RunContext<'_>) -> T) -> T {
     let scratch = tempfile::tempdir().unwrap();
     let clock = Clock(Instant::now());
     f(&RunContext {
@@ -62,6 +67,7 @@ pub(crate) fn with_context<T>(f: impl FnOnce(&RunContext<'_>) -> T) -> T {
         stopwatch: &clock,
         device: candle_core::Device::Cpu,
         threads: 2,
+        resident_bytes,
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),

@@ -33,6 +33,7 @@ fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'
         stopwatch: &Still,
         device: Device::Cpu,
         threads,
+        resident_bytes: crate::engine::context::RESIDENT_BYTES,
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),

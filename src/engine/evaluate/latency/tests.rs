@@ -47,6 +47,7 @@ fn context<'a>(clock: &'a Hand, observer: &'a Slow<'a>) -> RunContext<'a> {
         stopwatch: clock,
         device: Device::Cpu,
         threads: 1,
+        resident_bytes: crate::engine::context::RESIDENT_BYTES,
         scratch: PathBuf::new(),
         host: Host::default(),
         kept: Checkpoint::default(),

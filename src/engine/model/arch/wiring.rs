@@ -53,6 +53,20 @@ pub struct BlockWiring {
     pub mlp_norm: usize,
 }
 
+impl BlockWiring {
+    /// The block's sites in the order of computation.
+    pub fn sites(&self) -> Vec<usize> {
+        let mut all = match self.attention.projections {
+            Projections::Split { query, key, value } => vec![query, key, value],
+            Projections::Fused(site) => vec![site],
+        };
+        all.push(self.attention.output);
+        all.extend(self.gate);
+        all.extend([self.up, self.down]);
+        all
+    }
+}
+
 /// One attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionWiring {
