@@ -1,11 +1,15 @@
-//! Which runtimes load a weight file: what was found by loading such files, `results/interop.md`.
+//! Which runtimes load a weight file: what was found by loading such files, `results/interop.md` and
+//! `results/interop-families.md`. What was not tried is not named.
 
-use crate::engine::model::spec::SiteRole;
+use crate::engine::model::spec::{Category, Head, SiteRole};
 use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
 
-/// Families whose plain weights candle-transformers, and whose codes transformers, were seen to load.
+/// Families whose plain weights candle-transformers was seen to load, and whose codes of every form were tried with two
+/// versions of transformers.
 const SEEN: &[&str] = &["bert"];
+/// Families whose symmetric codes transformers 5 was seen to load.
+const SYMMETRIC_SEEN: &[&str] = &["distilbert", "roberta", "llama", "mistral", "qwen2", "qwen3"];
 
 /// A site and the form that it is stored in.
 type Stored<'a> = (&'a SiteSpec, Layout);
@@ -36,6 +40,13 @@ fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
         }
         return loaders;
     }
+    if is_tied(sites, spec) && any(is_coded_table) {
+        return loaders;
+    }
+    if SYMMETRIC_SEEN.contains(&spec.family.as_str()) && !any(has_zeros) && !any(is_packed_table) {
+        loaders.push("transformers>=5 with compressed-tensors>=0.20".to_owned());
+        return loaders;
+    }
     if !SEEN.contains(&spec.family.as_str()) {
         return loaders;
     }
@@ -57,6 +68,16 @@ fn is_turned((site, layout): &Stored<'_>) -> bool {
     site.transposed && !matches!(layout, Layout::Dense { .. })
 }
 
+/// A head without a map of its own multiplies with the token table, which stock models then do with the codes themselves.
+fn is_tied(sites: &[Stored<'_>], spec: &ModelSpec) -> bool {
+    matches!(spec.head, Head::CausalLanguage | Head::MaskedLanguage)
+        && !sites.iter().any(|(site, _)| site.category == Category::Head && site.out == spec.vocab)
+}
+
+fn is_coded_table((site, layout): &Stored<'_>) -> bool {
+    site.role == SiteRole::Embedding && matches!(layout, Layout::Grouped { .. })
+}
+
 fn is_packed_table((site, layout): &Stored<'_>) -> bool {
     let packed = matches!(layout, Layout::Grouped { bits, group_size, symmetric, .. }
         if *bits != 8 || group_size.is_some() || !symmetric);
@@ -65,4 +86,47 @@ fn is_packed_table((site, layout): &Stored<'_>) -> bool {
 
 fn has_zeros((_, layout): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { symmetric: false, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::export::verify::input;
+    use crate::engine::model::inspect::inspect;
+    use crate::engine::plan::{Available, resolve};
+    use crate::engine::recipe::Recipe;
+
+    /// Who is foretold to load a golden model after its stages.
+    fn foretold(model: &str, stages: &serde_json::Value) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models").join(model);
+        let files = ["config.json", "model.safetensors"].map(|name| input(&folder, name).unwrap());
+        let header = inspect(&files).unwrap().0.header;
+        let recipe = serde_json::json!({ "version": 1, "stages": stages, "evaluate": { "metrics": [] } });
+        let plan = resolve(&Recipe::parse(&recipe).unwrap(), &header, &Available::default()).unwrap();
+        predicted(&plan, &header)
+    }
+
+    #[test]
+    fn loaders_are_those_that_were_seen() {
+        let all = serde_json::json!([{ "method": "quantize", "params": {} }]);
+        let linears = serde_json::json!([{ "method": "quantize", "ignore": ["embedding.*"], "params": {} }]);
+        let skewed = serde_json::json!([{ "method": "quantize", "params": { "bits": 4, "symmetric": false } }]);
+        let stock = "transformers>=5 with compressed-tensors>=0.20";
+        for (model, stages, expected) in [
+            ("llama-gqa", &all, Some(stock)),
+            ("llama-tied", &all, None), // the head would multiply with codes
+            ("llama-tied", &linears, Some(stock)),
+            ("roberta-tags", &all, Some(stock)),
+            ("roberta-mlm", &all, None),
+            ("qwen3", &skewed, None),    // zero points were not tried there
+            ("gpt2-lm", &linears, None), // its maps lie the other way round
+            ("bert-tags", &all, Some("transformers>=4.57 with compressed-tensors>=0.15")),
+        ] {
+            let found = foretold(model, stages);
+            let found: Vec<&str> = found.iter().map(String::as_str).collect();
+            assert_eq!(found, ["pare"].into_iter().chain(expected).collect::<Vec<_>>(), "{model}");
+        }
+    }
 }
