@@ -62,7 +62,16 @@ pub(super) fn decoder_head(
 
 fn sequence(c: &mut ConfigReader<'_>) -> Head {
     match c.text_or("problem_type", "") {
-        "regression" => Head::Regression,
+        "regression" => {
+            let count = c.labels().len();
+            if count != 1 {
+                let detail = format!(
+                    "{count} numbers a text are not supported: a model that answers with one has one entry in id2label"
+                );
+                c.refuse("id2label", detail);
+            }
+            Head::Regression
+        }
         "multi_label_classification" => {
             c.refuse(
                 "problem_type",
