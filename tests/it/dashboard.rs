@@ -97,7 +97,7 @@ async fn hostile_dataset(app: &App) -> String {
     let summary = DatasetSummary {
         format: "jsonl".to_owned(),
         rows: 3,
-        labels: vec![LabelCount { label: HOSTILE.to_owned(), rows: 3 }],
+        labels: vec![LabelCount { label: HOSTILE.to_owned(), rows: 3, first: None }],
         words: 3,
         duplicates: 1,
         row_hashes: vec!["00".to_owned()],
@@ -207,7 +207,7 @@ async fn pages_are_small_whatever_they_show() {
     app.validate(&header, None).await;
     let form = Form::new().text("name", "rows").file("rows.jsonl", b"{\"text\": \"a\"}\n");
     let dataset = app.upload("/v1/datasets/files", form).await.expect(201).json()["id"].as_str().unwrap().to_owned();
-    let label = |number: usize| LabelCount { label: format!("{number}{}", "l".repeat(5_000)), rows: 1 };
+    let label = |number: usize| LabelCount { label: format!("{number}{}", "l".repeat(5_000)), rows: 1, first: None };
     let summary = DatasetSummary {
         format: "jsonl".to_owned(),
         rows: 300,

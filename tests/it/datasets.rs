@@ -11,7 +11,7 @@ pub(crate) fn summary(hashes: &[&str], label: &str) -> DatasetSummary {
     DatasetSummary {
         format: "jsonl".to_owned(),
         rows: hashes.len() as u64,
-        labels: vec![LabelCount { label: label.to_owned(), rows: hashes.len() as u64 }],
+        labels: vec![LabelCount { label: label.to_owned(), rows: hashes.len() as u64, first: None }],
         words: 10,
         duplicates: 0,
         row_hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),

@@ -103,7 +103,10 @@ async fn a_dataset_tells_what_its_rows_are_to_be_answered_with() {
     let twice = json!({"row": {"file": "stars.csv", "line": 4}, "same_as": {"file": "stars.csv", "line": 2}});
     assert_eq!((numbers["duplicates"].as_u64(), &numbers["first_duplicates"]), (Some(1), &json!([twice])));
     let tags = shown("ner.jsonl", r#"{"tokens": ["Ann", "Lee", "ran"], "ner_tags": ["B-PER", "I-PER", "O"]}"#).await;
-    let counts: Vec<Value> = ["B-PER", "I-PER", "O"].into_iter().map(|tag| json!({"tag": tag, "words": 1})).collect();
+    let counts: Vec<Value> = ["B-PER", "I-PER", "O"]
+        .into_iter()
+        .map(|tag| json!({"tag": tag, "words": 1, "first": {"file": "ner.jsonl", "line": 1}}))
+        .collect();
     assert_eq!((&tags["target"], &tags["tags"], tags.get("values")), (&json!("tags"), &json!(counts), None));
     assert_eq!(shown("x.jsonl", &rows(&["a"])).await["target"], "class");
     assert_eq!(shown("x.txt", "a\n").await["target"], "none");

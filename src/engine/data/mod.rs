@@ -29,6 +29,7 @@ mod words;
 pub use batch::batches;
 pub use dataset::{Dataset, Format, RowHash, Target, row_hash};
 pub use documents::documents;
+pub use number::is_number;
 pub use overlap::{Example, Hashes, Overlap, Prints, overlap};
 pub use parts::{HELD_OUT, Part, Reader};
 pub use passages::PASSAGE_WORDS;

@@ -22,6 +22,11 @@ impl Written {
     }
 }
 
+/// Whether a label is a number.
+pub fn is_number(text: &str) -> bool {
+    number(text).is_some()
+}
+
 /// A finite decimal number, white space around it left out. No words such as `inf`, no hexadecimal.
 pub(super) fn number(text: &str) -> Option<f64> {
     let text = text.trim();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::findings::shown;
 
 /// A line of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file's path.
     pub file: String,
@@ -67,6 +67,12 @@ impl Places {
         None
     }
 
+    /// The file and the line of every row, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        let run = |file, (line, count): (u64, u64)| (0..count).map(move |at| (file, line.saturating_add(at)));
+        self.0.iter().flat_map(move |Lines { file, runs }| runs.iter().flat_map(move |one| run(file.as_str(), *one)))
+    }
+
     /// How many rows each file has, in the order of the rows.
     pub(super) fn rows_by_file(&self) -> impl Iterator<Item = usize> {
         self.0.iter().map(|lines| lines.rows() as usize)
@@ -74,12 +80,7 @@ impl Places {
 
     /// The places of these rows, in this order. Cost: as many steps as there are rows in all.
     pub(super) fn select(&self, rows: &[usize]) -> Self {
-        let mut all: Vec<(&str, u64)> = Vec::new();
-        for lines in &self.0 {
-            for (line, count) in &lines.runs {
-                all.extend((0..*count).map(|at| (lines.file.as_str(), line.saturating_add(at))));
-            }
-        }
+        let all: Vec<(&str, u64)> = self.iter().collect();
         let mut places = Self::default();
         for (file, line) in rows.iter().filter_map(|row| all.get(*row)) {
             places.push(file, *line);

@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Dataset, RowHash, Target};
 use super::number::number;
 use super::places::{Place, Places};
+use super::rows::Row;
 
 /// Duplicates that are shown.
 const DUPLICATES: usize = 5;
+/// Names whose first place is told: with more of them, a summary would be as long as the dataset.
+const PLACED: usize = 1000;
 
 /// What is in a dataset.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,9 @@ pub struct LabelCount {
     pub label: String,
     /// Its rows.
     pub rows: u64,
+    /// The first of them; absent where there are very many labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Place>,
 }
 
 /// A tag and how many words have it.
@@ -63,6 +69,9 @@ pub struct TagCount {
     pub tag: String,
     /// Its words.
     pub words: u64,
+    /// The row of the first of them; absent where there are very many tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Place>,
 }
 
 /// Numbers to be predicted. All are finite.
@@ -103,17 +112,16 @@ impl Dataset {
     pub fn summary(&self) -> DatasetSummary {
         let hashes = self.hashes();
         let (duplicates, first_duplicates) = self.duplicates(&hashes);
-        let labels = self.rows.iter().filter_map(|row| row.label.as_deref());
-        let labels = if self.target == Target::Regression { Vec::new() } else { counted(labels) };
-        let tags = counted(self.rows.iter().flat_map(|row| row.words.iter().map(|word| word.tag.as_str())));
+        let labels = if self.target == Target::Regression { Vec::new() } else { self.counted(|row| row.label.iter()) };
+        let tags = self.counted(|row| row.words.iter().map(|word| &word.tag));
         let words = |text: &str| text.split_whitespace().count() as u64;
         DatasetSummary {
             format: self.format.as_str().to_owned(),
             rows: self.rows.len() as u64,
             target: Some(self.target),
-            labels: labels.into_iter().map(|(label, rows)| LabelCount { label, rows }).collect(),
+            labels: labels.into_iter().map(|(label, rows, first)| LabelCount { label, rows, first }).collect(),
             values: if self.target == Target::Regression { self.values() } else { None },
-            tags: tags.into_iter().map(|(tag, words)| TagCount { tag, words }).collect(),
+            tags: tags.into_iter().map(|(tag, words, first)| TagCount { tag, words, first }).collect(),
             words: self.rows.iter().map(|row| words(&row.text) + row.text_pair.as_deref().map_or(0, words)).sum(),
             duplicates,
             first_duplicates,
@@ -121,6 +129,33 @@ impl Dataset {
             passage_hashes: self.passages().iter().map(hex).collect(),
             places: self.places.clone(),
         }
+    }
+
+    /// The names that rows have, with their counts and the first row of each; most frequent first, ties by name.
+    fn counted<'a, I: Iterator<Item = &'a String>>(
+        &'a self,
+        names: impl Fn(&'a Row) -> I,
+    ) -> Vec<(String, u64, Option<Place>)> {
+        let mut counts: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+        for (at, row) in self.rows.iter().enumerate() {
+            for name in names(row) {
+                counts.entry(name).or_insert((0, at)).0 += 1;
+            }
+        }
+        let mut firsts: HashMap<usize, Place> = HashMap::new();
+        if counts.len() <= PLACED {
+            firsts = counts.values().map(|(_, at)| (*at, Place::default())).collect();
+            for (at, (file, line)) in self.places.iter().enumerate() {
+                if let Some(place) = firsts.get_mut(&at) {
+                    *place = Place { file: file.to_owned(), line };
+                }
+            }
+            firsts.retain(|_, place| place.line > 0);
+        }
+        let count = |(name, (count, at)): (&str, (u64, usize))| (name.to_owned(), count, firsts.get(&at).cloned());
+        let mut counted: Vec<_> = counts.into_iter().map(count).collect();
+        counted.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count)); // stable: ties stay by name
+        counted
     }
 
     fn values(&self) -> Option<Values> {
@@ -150,17 +185,6 @@ impl Dataset {
         }
         (count, shown)
     }
-}
-
-/// Names with their counts, most frequent first, ties by name.
-fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, u64)> {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for name in names {
-        *counts.entry(name).or_default() += 1;
-    }
-    let mut counts: Vec<(String, u64)> = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); // stable: ties stay by name
-    counts
 }
 
 fn hex(hash: &RowHash) -> String {

@@ -163,3 +163,20 @@ fn a_stored_summary_is_read_back_and_an_older_one_too() {
     let older: DatasetSummary = serde_json::from_str(older).unwrap();
     assert_eq!((older.target(), older.places.place(0)), (Target::Class, None));
 }
+
+#[test]
+fn the_first_row_of_every_label_and_tag_is_told() {
+    let found =
+        jsonl(&[r#"{"text":"a","label":"x"}"#, "", r#"{"text":"b","label":"y"}"#, r#"{"text":"c","label":"x"}"#]);
+    let labels = found.unwrap().summary().labels;
+    let first = |line| Some(Place { file: "x.jsonl".to_owned(), line });
+    let told: Vec<_> = labels.into_iter().map(|count| (count.label, count.rows, count.first)).collect();
+    assert_eq!(told, [("x".to_owned(), 2, first(1)), ("y".to_owned(), 1, first(3))]);
+    let tags = jsonl(&[r#"{"tokens":["a","b"],"tags":["O","O"]}"#, r#"{"tokens":["c"],"tags":["B-X"]}"#]);
+    let tags = tags.unwrap().summary().tags;
+    assert_eq!(tags.iter().map(|count| count.first.clone()).collect::<Vec<_>>(), [first(1), first(2)]);
+    // With very many of them the places would be as long as the data
+    let many: Vec<String> = (0..1001).map(|i| format!("{{\"text\":\"a\",\"label\":{i}}}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(jsonl(&many).unwrap().summary().labels.iter().all(|count| count.first.is_none()));
+}
