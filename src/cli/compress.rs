@@ -108,10 +108,14 @@ fn show(out: &Path, report: &str, json: bool) -> anyhow::Result<()> {
         let agreement = at("/result/after/fidelity/top1_agreement/value").as_f64().unwrap_or_default();
         let on = at("/result/after/fidelity/measured_on");
         println!(
-            "Against the original: mean KL {kl:.2e}, same answer {:.2}% ({} rows)",
+            "Against the original: mean KL {kl:.2e}, same answer {:.2}% ({} {})",
             agreement * 100.0,
-            on.as_str().unwrap_or("?")
+            on.as_str().unwrap_or("?"),
+            at("/result/after/fidelity/unit").as_str().map_or_else(|| "rows".to_owned(), |unit| format!("{unit}s"))
         );
+    }
+    if let Some(share) = at("/result/after/fidelity/numbers/relative_rms_difference").as_f64() {
+        println!("Against the original: its numbers are off by {:.2}% of their standard deviation", share * 100.0);
     }
     println!("{}: the model and report.json", out.display());
     Ok(())

@@ -32,14 +32,15 @@ pub(super) struct Args {
     /// Tokens that a row is cut to.
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
-    /// accuracy, fidelity, latency, perplexity: all that apply unless given.
+    /// accuracy, macro_f1, mcc, pearson, spearman, token_f1, entity_f1, perplexity, fidelity, latency: all that apply unless
+    /// given.
     #[arg(long, value_name = "METRIC", value_delimiter = ',')]
     metrics: Option<Vec<String>>,
     /// Threads. All cores unless given.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order, or `nll` of every token of a
-    /// language model.
+    /// Write the answers: a safetensors file with `logits` [rows, labels] in the rows' order (of a tagger a line for every
+    /// word, or every token of a text), or `nll` of every token of a language model.
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
     /// Print {"evaluate_seconds", "report"} as JSON.

@@ -18,6 +18,7 @@ mod faults;
 mod first_start;
 mod frontier;
 mod golden;
+mod heads;
 mod hostile;
 mod http_rules;
 mod idempotency;

@@ -7,6 +7,10 @@ use super::statistics::{Interval, mean, quantile, spearman, wilson};
 use super::{Scores, finite};
 use crate::engine::error::{EngineError, Result};
 
+mod numbers;
+
+pub use numbers::{Numbers, regression};
+
 /// Rows whose pairs the similarity correlation is taken over: 124,750 pairs.
 pub const SIMILARITY_ROWS: usize = 500;
 
@@ -22,26 +26,61 @@ pub enum MeasuredOn {
     Vocabulary,
 }
 
+/// What answers are counted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// One a row.
+    #[default]
+    Row,
+    /// One a token: of language models those that are foretold, of taggers those that are not special.
+    Token,
+    /// One a word, of rows of words: at its first token.
+    Word,
+}
+
+impl Unit {
+    const fn is_row(&self) -> bool {
+        matches!(self, Self::Row)
+    }
+
+    /// For people, of more than one.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Row => "rows",
+            Self::Token => "tokens",
+            Self::Word => "words",
+        }
+    }
+}
+
 /// How near the result's outputs are to the original's on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fidelity {
     /// Which rows.
     pub measured_on: MeasuredOn,
-    /// How many.
+    /// How many answers.
     pub n: u64,
-    /// Divergence of the output distributions; `None` for embedding models, which have none.
+    /// What these are counted by; absent: rows.
+    #[serde(default, skip_serializing_if = "Unit::is_row")]
+    pub unit: Unit,
+    /// Divergence of the output distributions; `None` for embedding models and those that answer with a number, which have
+    /// none.
     pub kl: Option<Kl>,
-    /// Share of rows with the same top label, Wilson's interval; `None` for embedding models.
+    /// Share of answers with the same top label, Wilson's interval; `None` where `kl` is.
     pub top1_agreement: Option<Interval>,
-    /// Mean cosine of logits, or of pooled vectors.
-    #[serde(serialize_with = "finite::number")]
-    pub cosine: f64,
+    /// Mean cosine of logits, or of pooled vectors; `None` for a number, which has a sign and no direction.
+    #[serde(serialize_with = "finite::optional")]
+    pub cosine: Option<f64>,
     /// Spearman's correlation of the rows' pairwise similarities; `None` for classifiers.
     #[serde(serialize_with = "finite::optional")]
     pub similarity_spearman: Option<f64>,
     /// The result's perplexity over the original's; language models alone have one.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "finite::optional")]
     pub perplexity_ratio: Option<f64>,
+    /// How far numbers are from the original's; models that answer with one number a row alone have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<Numbers>,
 }
 
 /// `KL(p_original ‖ p_result)` over rows, in nats.
@@ -97,11 +136,13 @@ pub fn classification(
     Ok(Fidelity {
         measured_on,
         n: rows,
+        unit: Unit::Row,
         kl: Some(kl),
         top1_agreement: Some(wilson(same, rows).ok_or_else(no_rows)?),
-        cosine: mean_cosine(original, result)?,
+        cosine: Some(mean_cosine(original, result)?),
         similarity_spearman: None,
         perplexity_ratio: None,
+        numbers: None,
     })
 }
 
@@ -121,11 +162,13 @@ pub fn language(
     Ok(Fidelity {
         measured_on,
         n: tokens,
+        unit: Unit::Token,
         kl: Some(distribution(wide(&beside.kl), floor)?),
         top1_agreement: Some(wilson(same, tokens).ok_or_else(no_rows)?),
-        cosine: mean(&wide(&beside.cosine)).ok_or_else(no_rows)?,
+        cosine: Some(mean(&wide(&beside.cosine)).ok_or_else(no_rows)?),
         similarity_spearman: None,
         perplexity_ratio: Some(perplexity_ratio),
+        numbers: None,
     })
 }
 
@@ -156,11 +199,13 @@ pub fn embedding(original: &Scores, result: &Scores, measured_on: MeasuredOn) ->
     Ok(Fidelity {
         measured_on,
         n: original.rows() as u64,
+        unit: Unit::Row,
         kl: None,
         top1_agreement: None,
-        cosine: mean_cosine(original, result)?,
+        cosine: Some(mean_cosine(original, result)?),
         similarity_spearman: spearman(&similarities(original), &similarities(result)),
         perplexity_ratio: None,
+        numbers: None,
     })
 }
 

@@ -5,9 +5,11 @@
 pub mod cloze;
 pub mod fidelity;
 pub(crate) mod finite;
+pub mod labels;
 pub mod language;
 mod language_rows;
 pub mod latency;
+pub mod marked;
 pub mod metric;
 mod pass;
 pub mod perplexity;

@@ -19,7 +19,7 @@ use super::statistics::{BOOTSTRAP_SEED, Bootstrap, Interval, RESAMPLES, Z_DETECT
 use crate::engine::error::EngineError;
 
 pub use classification::{change, classification};
-pub use entities::{Entity, entities};
+pub use entities::{Entity, entities, spell};
 pub use regression::{regression, regression_change};
 pub use tokens::{Tagged, tags, tags_change};
 

@@ -4,17 +4,18 @@ use sha2::{Digest, Sha256};
 
 use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
+use super::labels::{self, Labels};
 use super::language_rows;
+use super::marked::Marked;
 use crate::engine::context::RunContext;
 use crate::engine::data::{Dataset, Encoded, HELD_OUT, Target, Tokenizer, Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::findings::shown;
 use crate::engine::hash::hex;
-use crate::engine::job::{Datasets, Source};
+use crate::engine::job::Datasets;
 use crate::engine::model::ModelSpec;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::spec::Head;
-use crate::engine::problem::{Code, Problem, nearest};
+use crate::engine::problem::Code;
 
 /// Rows of random tokens, where there is no data.
 const VOCABULARY_ROWS: usize = 256;
@@ -30,6 +31,8 @@ pub enum Questions {
     Rows(Encoded),
     /// An answer to some tokens of every row, from the vocabulary.
     Tokens(Cloze),
+    /// A tag for some tokens of every row.
+    Marked(Marked),
 }
 
 impl Questions {
@@ -38,6 +41,7 @@ impl Questions {
         match self {
             Self::Rows(encoded) => encoded,
             Self::Tokens(cloze) => &cloze.rows,
+            Self::Marked(marked) => &marked.rows,
         }
     }
 }
@@ -49,8 +53,8 @@ pub struct Rows {
     pub questions: Questions,
     /// Which rows they are.
     pub measured_on: MeasuredOn,
-    /// The index of every row's label, if rows have labels and the model answers with them.
-    pub labels: Option<Vec<usize>>,
+    /// What is right, if rows say so and the model answers with it.
+    pub labels: Option<Labels>,
 }
 
 impl Rows {
@@ -60,19 +64,26 @@ impl Rows {
         let mut hasher = Sha256::new();
         let mut put = |number: u64| hasher.update(number.to_le_bytes());
         let encoded = self.questions.encoded();
+        let labels = self.labels.as_ref().map(Labels::prints);
         for (row, (ids, types)) in encoded.ids.iter().zip(&encoded.type_ids).enumerate() {
             put(ids.len() as u64);
             ids.iter().chain(types).for_each(|id| put(u64::from(*id)));
-            let asked = match &self.questions {
-                Questions::Rows(_) => &[][..],
-                Questions::Tokens(cloze) => cloze.asked.get(row).map_or(&[][..], Vec::as_slice),
+            let asked: Vec<u64> = match &self.questions {
+                Questions::Rows(_) => Vec::new(),
+                Questions::Tokens(cloze) => {
+                    let asked = cloze.asked.get(row).into_iter().flatten();
+                    asked.map(|(place, token)| (u64::from(*place) << 32) | u64::from(*token)).collect()
+                }
+                Questions::Marked(marked) => {
+                    marked.asked.get(row).into_iter().flatten().map(|place| u64::from(*place)).collect()
+                }
             };
             put(asked.len() as u64);
-            for (place, token) in asked {
-                put((u64::from(*place) << 32) | u64::from(*token));
+            asked.into_iter().for_each(&mut put);
+            match labels.as_ref().and_then(|labels| labels.get(row)) {
+                Some(labels) => labels.iter().for_each(|label| put(*label)),
+                None => put(u64::MAX),
             }
-            let label = self.labels.as_ref().and_then(|labels| labels.get(row));
-            put(label.map_or(u64::MAX, |label| *label as u64));
         }
         hex(&hasher.finalize())
     }
@@ -101,24 +112,56 @@ pub fn choose(
     if matches!(spec.head, Head::CausalLanguage | Head::MaskedLanguage) {
         return language_rows::choose(spec, tokenizer.as_ref(), datasets, (max_seq_length, seed), ctx);
     }
-    let encode = |dataset: &Dataset| -> Result<Encoded> {
+    let asked = |dataset: &Dataset| {
         let detail = "the model has no tokenizer.json: upload it with the model";
         let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
-        tokenizer.as_ref().ok_or_else(missing)?.encode(&dataset.rows, max_seq_length, ctx.threads)
+        ask(spec, tokenizer.as_ref().ok_or_else(missing)?, dataset, (max_seq_length, ctx.threads))
     };
     let rows = if let Some(source) = &datasets.evaluation {
         let dataset = Dataset::read(&source.files)?;
-        let labels = labels(&dataset, spec, source)?;
-        Rows { questions: Questions::Rows(encode(&dataset)?), measured_on: MeasuredOn::Evaluation, labels }
+        labels::check(&spec.head, &dataset, &format!("/datasets/{}", source.name))?;
+        let (questions, labels) = asked(&dataset)?;
+        Rows { questions, measured_on: MeasuredOn::Evaluation, labels }
     } else if let (Some(held_out), Some(_)) = (held_out(datasets, seed)?, &tokenizer) {
-        let questions = Questions::Rows(encode(&held_out)?);
+        let (questions, _) = asked(&held_out)?; // its labels may be none that the model knows
         Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
     } else {
-        let questions = Questions::Rows(random(spec, tokenizer.as_ref(), max_seq_length, seed));
+        let encoded = random(spec, tokenizer.as_ref(), max_seq_length, seed);
+        let questions = of_texts(spec, tokenizer.as_ref(), encoded);
         Rows { questions, measured_on: MeasuredOn::Vocabulary, labels: None }
     };
     fits(spec, rows.questions.encoded())?;
+    if matches!(&rows.questions, Questions::Marked(marked) if marked.is_empty()) {
+        let detail = "no word of the rows has a token: there is nothing to measure on";
+        return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
+    }
     Ok(rows)
+}
+
+/// What a dataset asks, and what is right where it says so.
+fn ask(
+    spec: &ModelSpec,
+    tokenizer: &Tokenizer,
+    dataset: &Dataset,
+    (max_seq_length, threads): (usize, usize),
+) -> Result<(Questions, Option<Labels>)> {
+    if let (Head::TokenClassification { labels: names }, Target::Tags) = (&spec.head, dataset.target) {
+        let found = tokenizer.encode_words(&dataset.rows, max_seq_length, threads)?;
+        let labels = Labels::of_words(dataset, names, &found);
+        return Ok((Questions::Marked(Marked::words(found)), labels));
+    }
+    let encoded = tokenizer.encode(&dataset.rows, max_seq_length, threads)?;
+    Ok((of_texts(spec, Some(tokenizer), encoded), Labels::of_rows(dataset, &spec.head)))
+}
+
+/// What rows of text ask: an answer each, or one for every token that is not special.
+fn of_texts(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, encoded: Encoded) -> Questions {
+    if !matches!(spec.head, Head::TokenClassification { .. }) {
+        return Questions::Rows(encoded);
+    }
+    // Without a tokenizer the padding token is all that is known to be special
+    let special = tokenizer.map_or_else(|| vec![spec.pad_token_id], Tokenizer::special_ids);
+    Questions::Marked(Marked::texts(encoded, &special))
 }
 
 /// Rows of random tokens.
@@ -154,48 +197,4 @@ pub(in crate::engine) fn fits(spec: &ModelSpec, encoded: &Encoded) -> Result<()>
         return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
     }
     Ok(())
-}
-
-/// The index of every row's label.
-fn labels(dataset: &Dataset, spec: &ModelSpec, source: &Source) -> Result<Option<Vec<usize>>> {
-    let Head::Classification { labels: known } = &spec.head else { return Ok(None) };
-    if dataset.target == Target::None {
-        return Ok(None);
-    }
-    let named: Vec<&str> = dataset.rows.iter().filter_map(|row| row.label.as_deref()).collect();
-    let pointer = format!("/datasets/{}", source.name);
-    let problems = match foreign_target(dataset.target, &pointer) {
-        Some(problem) => vec![problem],
-        None => unknown_labels(named.iter().copied(), known, &pointer),
-    };
-    if !problems.is_empty() {
-        return Err(EngineError::Invalid(problems));
-    }
-    let index = |label: &&str| known.iter().position(|name| name == label);
-    Ok(Some(named.iter().filter_map(index).collect()))
-}
-
-/// The problem of rows for a model of classes whose answers are no classes.
-pub fn foreign_target(target: Target, pointer: &str) -> Option<Problem> {
-    let what = match target {
-        Target::None | Target::Class => return None,
-        Target::Regression => "the rows' labels are numbers with a fraction",
-        Target::Tags => "the rows have a tag for every word",
-    };
-    let detail = format!("{what}, and the model answers with one of its classes: give rows whose labels name these");
-    Some(Problem::new(pointer, Code::LabelUnknown, detail))
-}
-
-/// A problem for every label that the model does not know, with the nearest that it does.
-pub fn unknown_labels<'a>(labels: impl Iterator<Item = &'a str>, known: &[String], pointer: &str) -> Vec<Problem> {
-    let foreign: std::collections::BTreeSet<&str> =
-        labels.filter(|label| known.iter().all(|name| name != label)).collect();
-    let problem = |label: &str| {
-        let hint = match nearest(label, known.iter().map(String::as_str)) {
-            Some(name) => format!("did you mean '{name}'?"),
-            None => format!("it knows {}", known.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ")),
-        };
-        Problem::new(pointer, Code::LabelUnknown, format!("the model has no label {}: {hint}", shown(label)))
-    };
-    foreign.into_iter().take(20).map(problem).collect()
 }

@@ -3,7 +3,7 @@
 use super::Available;
 use crate::engine::data::Target;
 use crate::engine::evaluate::perplexity::PERPLEXITY;
-use crate::engine::evaluate::quality::{OF_CLASSES, OF_NUMBERS, OF_TAGS};
+use crate::engine::evaluate::quality::{ENTITY_F1, OF_CLASSES, OF_NUMBERS, OF_TAGS, spell};
 use crate::engine::model::ModelHeader;
 use crate::engine::model::spec::Head;
 use crate::engine::problem::{Code, Problem};
@@ -73,6 +73,13 @@ fn obstacle(metric: &str, header: &ModelHeader, available: &Available) -> Option
             others.join(", ")
         );
         return Some((Code::OutOfRange, detail));
+    }
+    if let (ENTITY_F1, Head::TokenClassification { labels }) = (metric, &spec.head)
+        && !spell(labels)
+    {
+        let detail = "'entity_f1' needs tags that are 'O' or begin with 'B-', 'I-', 'E-' or 'S-', which not all of this model's \
+                      do: ask for token_f1";
+        return Some((Code::OutOfRange, detail.to_owned()));
     }
     if given {
         return None;

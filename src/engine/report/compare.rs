@@ -30,8 +30,11 @@ pub struct FidelityDifference {
     pub kl_mean: Option<f64>,
     /// Of the shares of rows with the original's answer; `None` where either has none.
     pub top1_agreement: Option<f64>,
-    /// Of the mean cosines.
-    pub cosine: f64,
+    /// Of the mean cosines; `None` where either has none.
+    pub cosine: Option<f64>,
+    /// Of the root mean squares of the numbers' differences, as shares of the original's deviation; `None` where either has
+    /// none.
+    pub relative_rms_difference: Option<f64>,
 }
 
 /// Whether task quality of both was measured on the same rows under the same protocol.
@@ -89,10 +92,12 @@ pub fn fidelity(first: &Report, second: &Report) -> Result<FidelityDifference, S
         return Err("they were measured on other rows, or rows that were cut to another length".to_owned());
     }
     let top1 = |fidelity: &Fidelity| fidelity.top1_agreement.map(|interval| interval.value);
+    let numbers = |fidelity: &Fidelity| fidelity.numbers.and_then(|numbers| numbers.relative_rms_difference);
     Ok(FidelityDifference {
         kl_mean: a.kl.zip(b.kl).map(|(a, b)| b.mean - a.mean),
         top1_agreement: top1(a).zip(top1(b)).map(|(a, b)| b - a),
-        cosine: b.cosine - a.cosine,
+        cosine: a.cosine.zip(b.cosine).map(|(a, b)| b - a),
+        relative_rms_difference: numbers(a).zip(numbers(b)).map(|(a, b)| b - a),
     })
 }
 

@@ -61,8 +61,13 @@ impl Report {
                 return self.site_reason(site, key);
             }
             [.., "fidelity", "kl", "floor"] => "the original was scored once, so it was not compared with itself",
+            [.., "fidelity", "kl" | "top1_agreement" | "cosine"] if self.is_of("regression") => {
+                "an answer is one number, neither a distribution nor a direction: see numbers"
+            }
+            [.., "fidelity", "numbers", "floor"] => "the original was scored once, so it was not compared with itself",
+            [.., "fidelity", "numbers", _] => "not defined: the answers of one of both are all one number",
             [.., "fidelity", "kl" | "top1_agreement"] => "an embedding model has vectors, not answers to choose among",
-            [.., "fidelity", "similarity_spearman"] if self.is_embedding() => {
+            [.., "fidelity", "similarity_spearman"] if self.is_of("embedding") => {
                 "not defined: fewer than three rows, or similarities that do not vary"
             }
             [.., "fidelity", "similarity_spearman"] => "only embedding models are compared by pairwise similarities",
@@ -87,7 +92,7 @@ impl Report {
         Some(reason.to_owned())
     }
 
-    fn is_embedding(&self) -> bool {
-        self.model.task.as_deref() == Some("embedding")
+    fn is_of(&self, task: &str) -> bool {
+        self.model.task.as_deref() == Some(task)
     }
 }

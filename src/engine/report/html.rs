@@ -7,6 +7,7 @@ mod bytes;
 mod cost;
 mod files;
 pub(crate) mod format;
+mod numbers;
 mod plot;
 mod provenance;
 mod read;

@@ -9,7 +9,7 @@ use serde_json::json;
 use self::origin::provenance;
 use super::accounting::CATEGORIES;
 use super::*;
-use crate::engine::evaluate::fidelity::{Fidelity, Kl, MeasuredOn};
+use crate::engine::evaluate::fidelity::{Fidelity, Kl, MeasuredOn, Unit};
 use crate::engine::evaluate::latency::Latency;
 use crate::engine::evaluate::quality::{Change, Discordant, Estimate, Quality, QualityChange, Test};
 use crate::engine::evaluate::statistics::wilson;
@@ -274,9 +274,11 @@ fn fidelity(same: u64, factor: f64) -> Fidelity {
             floor: Some(0.0),
         }),
         top1_agreement: wilson(same, 2_000),
-        cosine: 0.998_31,
+        unit: Unit::Row,
+        cosine: Some(0.998_31),
         similarity_spearman: None,
         perplexity_ratio: None,
+        numbers: None,
     }
 }
 

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::result::{After, Before};
+use crate::engine::evaluate::fidelity::{Fidelity, Numbers};
 use crate::engine::evaluate::finite;
 use crate::engine::evaluate::metric::is_share;
 use crate::engine::evaluate::perplexity::PERPLEXITY;
-use crate::engine::evaluate::quality::{ACCURACY, Change, Estimate, Quality};
+use crate::engine::evaluate::quality::{ACCURACY, Change, ENTITY_F1, Estimate, PEARSON, Quality, SPEARMAN, TOKEN_F1};
 use crate::engine::evaluate::statistics::Interval;
 
 /// The result in one sentence, and the numbers behind it.
@@ -91,7 +92,7 @@ fn size_sentence(before: Option<&Before>, after: &After) -> String {
 
 fn quality_sentence(metric: &str, estimate: &Estimate, change: Option<&Change>) -> String {
     let (is_share, of) = (is_share(metric), if metric == PERPLEXITY { "tokens" } else { "rows" });
-    let metric = capitalized(&metric.replace('_', "-"));
+    let metric = named(metric);
     let value = |x: f64| if is_share { percent(x) } else { format!("{x:.4}") };
     let Some(change) = change else {
         return format!("{metric} is {} on {} {of}.", value(estimate.value), estimate.n);
@@ -120,15 +121,35 @@ fn fidelity_sentence(after: &After) -> String {
     let agreement = fidelity.and_then(|fidelity| fidelity.top1_agreement);
     match (fidelity, agreement) {
         (Some(fidelity), Some(agreement)) => format!(
-            "Task quality was not measured; it gives the original's answer on {} of {} rows.",
+            "Task quality was not measured; it gives the original's answer on {} of {} {}.",
             percent(agreement.value),
-            fidelity.n
+            fidelity.n,
+            fidelity.unit.plural()
         ),
-        (Some(fidelity), None) => format!(
-            "Task quality was not measured; its outputs have a mean cosine of {:.4} with the original's on {} rows.",
-            fidelity.cosine, fidelity.n
+        (Some(Fidelity { numbers: Some(numbers), n, .. }), None) => numbers_sentence(numbers, *n),
+        (Some(Fidelity { cosine: Some(cosine), n, .. }), None) => format!(
+            "Task quality was not measured; its outputs have a mean cosine of {cosine:.4} with the original's on {n} rows."
         ),
         _ => "What it cost was not measured.".to_owned(),
+    }
+}
+
+fn numbers_sentence(numbers: &Numbers, n: u64) -> String {
+    let by = match numbers.relative_rms_difference {
+        Some(share) => format!("{} of the standard deviation of the original's", percent(share)),
+        None => format!("{:.4} from the original's, which are all the same", numbers.rms_difference),
+    };
+    format!("Task quality was not measured; its numbers are off by {by} (root mean square, {n} rows).")
+}
+
+/// A metric at the beginning of a sentence: `Macro-f1`, `Entity-F1`.
+fn named(metric: &str) -> String {
+    match metric {
+        ENTITY_F1 => "Entity-F1".to_owned(),
+        TOKEN_F1 => "Token-F1".to_owned(),
+        PEARSON => "Pearson's correlation".to_owned(),
+        SPEARMAN => "Spearman's correlation".to_owned(),
+        metric => capitalized(&metric.replace('_', "-")),
     }
 }
 
@@ -183,6 +204,29 @@ mod tests {
             quality_sentence(PERPLEXITY, &estimate, Some(&change)),
             "Perplexity rose by 0.1800 to 39.6500 (95% interval +0.1500 to +0.2100, n = 104207)."
         );
+    }
+
+    #[test]
+    fn a_correlation_is_no_share_and_numbers_are_off_by_one() {
+        let estimate = Estimate { value: 0.8123, low: 0.7, high: 0.9, n: 80 };
+        assert_eq!(quality_sentence(PEARSON, &estimate, None), "Pearson's correlation is 0.8123 on 80 rows.");
+        assert_eq!(quality_sentence(ENTITY_F1, &estimate, None), "Entity-F1 is 81.23% on 80 rows.");
+        let mut numbers = Numbers {
+            rms_difference: 0.25,
+            relative_rms_difference: Some(0.0312),
+            mean_difference: 0.1,
+            largest_difference: 0.5,
+            pearson: Some(0.99),
+            spearman: Some(0.98),
+            floor: Some(0.0),
+        };
+        assert_eq!(
+            numbers_sentence(&numbers, 80),
+            "Task quality was not measured; its numbers are off by 3.12% of the standard deviation of the original's (root \
+             mean square, 80 rows)."
+        );
+        numbers.relative_rms_difference = None;
+        assert!(numbers_sentence(&numbers, 80).contains("off by 0.2500 from the original's, which are all the same"));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use crate::engine::context::RunContext;
 use crate::engine::data::{Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn};
+use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn, Unit};
+use crate::engine::evaluate::labels::Labels;
 use crate::engine::evaluate::language::{self, States};
 use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
-use crate::engine::evaluate::quality::{self, OF_CLASSES, Quality, QualityChange};
+use crate::engine::evaluate::quality::{Quality, QualityChange};
 use crate::engine::evaluate::rows::{Questions, Rows};
 use crate::engine::evaluate::score::score;
 use crate::engine::evaluate::{Answers, Scores, latency, statistics};
@@ -56,11 +57,7 @@ impl<'a> Bench<'a> {
             Questions::Rows(encoded) => {
                 let scores = score(model, encoded, ctx)?;
                 let few: Vec<usize> = (0..encoded.ids.len().min(FLOOR_ROWS)).collect();
-                let again = score(model, &encoded.select(&few), ctx)?;
-                let values = scores.values.iter().take(again.values.len()).copied().collect();
-                let first = Scores { width: scores.width, values };
-                let floor = self.compare(&first, &again)?.kl.map(|kl| kl.mean);
-                Original { model: None, answers: Answers::Scores(scores), floor }
+                self.scored(scores, &score(model, &encoded.select(&few), ctx)?)?
             }
             Questions::Tokens(cloze) => {
                 let states = language::states(model, cloze, ctx)?;
@@ -71,15 +68,37 @@ impl<'a> Bench<'a> {
                 });
                 Original { model: Some((model.clone(), states)), answers: Answers::Foretold(foretold), floor }
             }
+            Questions::Marked(marked) => {
+                self.scored(marked.score(model, ctx)?, &marked.first(FLOOR_ROWS).score(model, ctx)?)?
+            }
         };
         self.original = Some(original);
         Ok(())
     }
 
+    /// What is kept of scores; `again` are those of the first rows, from a second run.
+    fn scored(&self, scores: Scores, again: &Scores) -> Result<Original> {
+        let values: Vec<f32> = scores.values.iter().take(again.values.len()).copied().collect();
+        let floor = if values.is_empty() {
+            None
+        } else {
+            let fidelity = self.compare(&Scores { width: scores.width, values }, again)?;
+            fidelity.kl.map(|kl| kl.mean).or(fidelity.numbers.map(|numbers| numbers.rms_difference))
+        };
+        Ok(Original { model: None, answers: Answers::Scores(scores), floor })
+    }
+
     fn compare(&self, original: &Scores, result: &Scores) -> Result<Fidelity> {
+        let on = self.rows.measured_on;
+        let unit = match &self.rows.questions {
+            Questions::Marked(marked) if marked.are_words => Unit::Word,
+            Questions::Marked(_) => Unit::Token,
+            Questions::Rows(_) | Questions::Tokens(_) => Unit::Row,
+        };
         match self.spec.head {
-            Head::Embedding { .. } | Head::Regression => fidelity::embedding(original, result, self.rows.measured_on),
-            _ => fidelity::classification(original, result, None, self.rows.measured_on),
+            Head::Embedding { .. } => fidelity::embedding(original, result, on),
+            Head::Regression => fidelity::regression(original, result, on),
+            _ => Ok(Fidelity { unit, ..fidelity::classification(original, result, None, on)? }),
         }
     }
 
@@ -87,6 +106,7 @@ impl<'a> Bench<'a> {
     pub(super) fn score(&self, model: &Model, ctx: &RunContext<'_>) -> Result<Answers> {
         match &self.rows.questions {
             Questions::Rows(encoded) => Ok(Answers::Scores(score(model, encoded, ctx)?)),
+            Questions::Marked(marked) => Ok(Answers::Scores(marked.score(model, ctx)?)),
             Questions::Tokens(cloze) => {
                 let original = self.original.as_ref().and_then(|original| original.model.as_ref());
                 let original = original.map(|(model, states)| (model, states));
@@ -98,14 +118,14 @@ impl<'a> Bench<'a> {
     /// How near answers are to the original's.
     pub(super) fn fidelity(&self, answers: &Answers) -> Result<Option<Fidelity>> {
         let Some(original) = self.original.as_ref().filter(|_| self.wants("fidelity")) else { return Ok(None) };
-        if self.spec.head == Head::Regression {
-            return Ok(None); // of one number a cosine says its sign alone
-        }
         match (&original.answers, answers) {
             (Answers::Scores(before), Answers::Scores(after)) => {
                 let mut fidelity = self.compare(before, after)?;
                 if let Some(kl) = fidelity.kl.as_mut() {
                     kl.floor = original.floor;
+                }
+                if let Some(numbers) = fidelity.numbers.as_mut() {
+                    numbers.floor = original.floor;
                 }
                 Ok(Some(fidelity))
             }
@@ -122,17 +142,17 @@ impl<'a> Bench<'a> {
     fn offsets(&self) -> Vec<usize> {
         match &self.rows.questions {
             Questions::Tokens(cloze) => cloze.offsets(),
-            Questions::Rows(_) => Vec::new(),
+            Questions::Rows(_) | Questions::Marked(_) => Vec::new(),
         }
     }
 
     /// Task quality of answers.
     pub(super) fn quality(&self, answers: &Answers) -> Result<Option<Quality>> {
         match (answers, self.labels()) {
-            (Answers::Scores(scores), Some((labels, count))) => {
-                let mut quality = quality::classification(scores, labels, count)?;
+            (Answers::Scores(scores), Some(labels)) => {
+                let mut quality = labels.quality(scores, self.names())?;
                 quality.retain(|metric, _| self.wants(metric));
-                Ok(Some(quality))
+                Ok(Some(quality).filter(|quality| !quality.is_empty()))
             }
             (Answers::Foretold(foretold), _) if self.tells_perplexity() => {
                 perplexity::quality(foretold, &self.offsets()).map(Some)
@@ -150,10 +170,10 @@ impl<'a> Bench<'a> {
     pub(super) fn change(&self, answers: &Answers) -> Result<Option<QualityChange>> {
         let Some(original) = &self.original else { return Ok(None) };
         match (&original.answers, answers, self.labels()) {
-            (Answers::Scores(before), Answers::Scores(after), Some((labels, count))) => {
-                let mut change = quality::change(before, after, labels, count)?;
+            (Answers::Scores(before), Answers::Scores(after), Some(labels)) => {
+                let mut change = labels.change(before, after, self.names())?;
                 change.retain(|metric, _| self.wants(metric));
-                Ok(Some(change))
+                Ok(Some(change).filter(|change| !change.is_empty()))
             }
             (Answers::Foretold(before), Answers::Foretold(after), _) if self.tells_perplexity() => {
                 perplexity::change(before, after, &self.offsets()).map(Some)
@@ -167,21 +187,23 @@ impl<'a> Bench<'a> {
         self.wants(PERPLEXITY) && self.rows.measured_on != MeasuredOn::Vocabulary
     }
 
-    fn labels(&self) -> Option<(&[usize], usize)> {
-        match (&self.spec.head, &self.rows.labels) {
-            (Head::Classification { labels: names }, Some(labels))
-                if OF_CLASSES.iter().any(|metric| self.wants(metric)) =>
-            {
-                Some((labels.as_slice(), names.len()))
-            }
-            _ => None,
+    /// What is right, where anything is asked for that needs it.
+    fn labels(&self) -> Option<&Labels> {
+        self.rows.labels.as_ref().filter(|labels| labels.metrics().iter().any(|metric| self.wants(metric)))
+    }
+
+    /// The model's own names of what it answers with.
+    fn names(&self) -> &[String] {
+        match &self.spec.head {
+            Head::Classification { labels } | Head::TokenClassification { labels } => labels,
+            _ => &[],
         }
     }
 
     /// How task quality was measured, if it was.
     pub(super) fn protocol(&self) -> Option<String> {
         match (&self.rows.questions, self.spec.head == Head::CausalLanguage) {
-            (Questions::Rows(_), _) => self.rows.labels.is_some().then(|| PROTOCOL.to_owned()),
+            (Questions::Rows(_) | Questions::Marked(_), _) => self.rows.labels.as_ref().map(Labels::protocol),
             (Questions::Tokens(_), _) if !self.tells_perplexity() => None,
             (Questions::Tokens(_), true) => Some(NEXT.to_owned()),
             (Questions::Tokens(_), false) => Some(HIDDEN.to_owned()),
@@ -190,11 +212,7 @@ impl<'a> Bench<'a> {
 
     /// Why fidelity was not measured.
     pub(super) fn why_no_fidelity(&self) -> &'static str {
-        if self.spec.head == Head::Regression {
-            "answers that are one number are not compared with the original's yet"
-        } else {
-            "the recipe's metrics do not ask for fidelity"
-        }
+        "the recipe's metrics do not ask for fidelity"
     }
 
     /// Why task quality was not measured.
@@ -205,10 +223,10 @@ impl<'a> Bench<'a> {
             }
             (Head::CausalLanguage | Head::MaskedLanguage, _) => "the recipe's metrics do not ask for perplexity",
             (Head::Embedding { .. }, _) => "an embedding model answers with vectors, which labels say nothing about",
-            (Head::Regression | Head::TokenClassification { .. }, _) => {
-                "answers with numbers or with tags are not held against data yet"
-            }
             (_, None) => "no labelled evaluation data was given",
+            (_, Some(_)) if self.labels().is_some() => {
+                "not defined on these rows: where numbers or answers do not vary there is no correlation"
+            }
             _ => "the recipe's metrics ask for no task quality",
         }
     }
@@ -247,10 +265,6 @@ impl<'a> Bench<'a> {
         Ok(Some(vec![LatencyComparison { threads: 1, batch: 1, length, original, result: time(result)? }]))
     }
 }
-
-/// What counts as an answer.
-const PROTOCOL: &str = "the label with the largest logit, of every row of the evaluation set, cut to max_seq_length \
-    tokens with the special ones";
 
 /// How perplexity of a decoder is measured.
 const NEXT: &str = "perplexity: each text after its beginning-of-text token once, as one string of tokens, in windows of max_seq_length \

@@ -156,12 +156,15 @@ impl Difference {
 struct FidelityDifference {
     kl_mean: Option<f64>,
     top1_agreement: Option<f64>,
-    cosine: f64,
+    cosine: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relative_rms_difference: Option<f64>,
 }
 
 impl From<compare::FidelityDifference> for FidelityDifference {
     fn from(it: compare::FidelityDifference) -> Self {
-        Self { kl_mean: it.kl_mean, top1_agreement: it.top1_agreement, cosine: it.cosine }
+        let compare::FidelityDifference { kl_mean, top1_agreement, cosine, relative_rms_difference } = it;
+        Self { kl_mean, top1_agreement, cosine, relative_rms_difference }
     }
 }
 

@@ -85,7 +85,12 @@ fn told(outcome: &Outcome) -> Markup {
     let quality = match metric {
         Some(metric) => number(&format!("/quality/{}/value", escape_pointer(metric)))
             .map(|x| format!("{} {}", name(metric), value(metric)(x))),
-        None => number("/fidelity/top1_agreement/value").map(|value| format!("same answer {}", percent(value))),
+        None => number("/fidelity/top1_agreement/value")
+            .map(|value| format!("same answer {}", percent(value)))
+            .or_else(|| {
+                let share = number("/fidelity/numbers/relative_rms_difference")?;
+                Some(format!("numbers off by {} of their deviation", percent(share)))
+            }),
     };
     let quality = quality.map(|quality| format!(" <div class=\"why\">{quality}</div>")).unwrap_or_default();
     Markup(format!("{size}{ratio}{quality}"))

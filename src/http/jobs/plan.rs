@@ -8,9 +8,8 @@ use crate::db::jobs::JobKind;
 use crate::db::models::Model;
 use crate::db::{self, UploadState};
 use crate::engine::data::{DatasetSummary, overlap};
-use crate::engine::evaluate::rows;
+use crate::engine::evaluate::labels;
 use crate::engine::model::ModelHeader;
-use crate::engine::model::spec::Head;
 use crate::engine::plan::{self, Available, Plan};
 use crate::engine::problem::{Code, Problem, nearest};
 use crate::engine::recipe::{Evaluate, Recipe, presets};
@@ -238,17 +237,12 @@ fn overlaps(inputs: &Inputs) -> Vec<Detail> {
 
 /// Labels of rows that the model can't answer with. Labels of calibration rows are not used.
 fn unknown_labels(inputs: &Inputs, header: &ModelHeader) -> Vec<Detail> {
-    let Some(Head::Classification { labels: known }) = header.spec.as_ref().map(|spec| &spec.head) else {
-        return Vec::new();
-    };
+    let Some(spec) = &header.spec else { return Vec::new() };
     let used = inputs.datasets.iter().filter(|(role, _)| *role != Role::Calibration);
     used.flat_map(|(role, dataset)| {
         let pointer = format!("/{}", role.field());
         let Some(summary) = &dataset.summary else { return Vec::new() };
-        if let Some(problem) = rows::foreign_target(summary.target(), &pointer) {
-            return vec![problem];
-        }
-        rows::unknown_labels(summary.labels.iter().map(|count| count.label.as_str()), known, &pointer)
+        labels::problems(&spec.head, summary, &pointer)
     })
     .map(Detail::from)
     .collect()

@@ -13,7 +13,7 @@ fn a_model_agrees_with_itself_exactly() {
     assert_eq!((kl.mean, kl.median, kl.max, kl.floor), (0.0, 0.0, 0.0, Some(0.0)));
     let agreement = fidelity.top1_agreement.unwrap();
     assert_eq!((agreement.value, agreement.high, fidelity.n), (1.0, 1.0, 3));
-    assert!((fidelity.cosine - 1.0).abs() < 1e-15);
+    assert!((fidelity.cosine.unwrap() - 1.0).abs() < 1e-15);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn real_logits_give_what_scipy_gives() {
         (kl.p95, 0.002_327_860_091_423_969),
         (kl.p99, 0.003_627_961_645_909_471_4),
         (kl.max, 0.004_793_028_085_052_975),
-        (fidelity.cosine, 0.998_860_865_208_853_3),
+        (fidelity.cosine.unwrap(), 0.998_860_865_208_853_3),
         (fidelity.top1_agreement.unwrap().value, 511.0 / 512.0),
     ] {
         assert!((found - expected).abs() < 1e-11, "{found} against {expected}");
@@ -67,12 +67,12 @@ fn embeddings_are_compared_by_direction_and_by_neighbourhood() {
     let original = scores(2, &[1.0, 0.0, 0.0, 1.0, 1.0, 0.5, -1.0, 0.2]);
     let longer = scores(2, &original.values.iter().map(|x| 3.0 * x).collect::<Vec<_>>());
     let same = embedding(&original, &longer, MeasuredOn::Evaluation).unwrap();
-    assert!((same.cosine - 1.0).abs() < 1e-12);
+    assert!((same.cosine.unwrap() - 1.0).abs() < 1e-12);
     assert_eq!(same.similarity_spearman, Some(1.0));
     assert!(same.kl.is_none() && same.top1_agreement.is_none());
     let mirrored = scores(2, &original.values.iter().map(|x| -x).collect::<Vec<_>>());
     let turned = embedding(&original, &mirrored, MeasuredOn::Evaluation).unwrap();
-    assert!((turned.cosine + 1.0).abs() < 1e-12);
+    assert!((turned.cosine.unwrap() + 1.0).abs() < 1e-12);
     assert_eq!(turned.similarity_spearman, Some(1.0), "neighbours stay neighbours");
     let one = embedding(&scores(2, &[1.0, 2.0]), &scores(2, &[1.0, 2.0]), MeasuredOn::Evaluation).unwrap();
     assert_eq!(one.similarity_spearman, None);

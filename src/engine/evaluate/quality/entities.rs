@@ -32,7 +32,7 @@ fn parts(tag: &str) -> Option<(char, &str)> {
 }
 
 /// Whether every one of a model's tags is `O` or has a prefix: only then do they spell entities.
-pub(super) fn spell(tags: &[String]) -> bool {
+pub fn spell(tags: &[String]) -> bool {
     tags.iter().all(|tag| parts(tag).is_some()) && tags.iter().any(|tag| tag != OUTSIDE)
 }
 

@@ -49,6 +49,32 @@ fn all_that_apply_are_measured_where_nothing_is_asked_for() {
 }
 
 #[test]
+fn numbers_and_tags_have_metrics_of_their_own() {
+    let with = |head: Head| {
+        let mut header = classifier();
+        if let Some(spec) = &mut header.spec {
+            spec.head = head;
+        }
+        header
+    };
+    let tagger = |labels: &[&str]| {
+        with(Head::TokenClassification { labels: labels.iter().map(|label| (*label).to_owned()).collect() })
+    };
+    let default = |header: &ModelHeader, available: &Available| chosen(None, header, available).unwrap();
+    let numbers = ["pearson", "spearman", "fidelity", "latency"];
+    assert_eq!(default(&with(Head::Regression), &rows(Target::Regression, true)), numbers);
+    assert_eq!(default(&with(Head::Regression), &rows(Target::Class, true)), numbers, "whole numbers are numbers");
+    assert_eq!(default(&with(Head::Regression), &rows(Target::None, false)), ["fidelity", "latency"]);
+    let entities = tagger(&["O", "B-PER", "I-PER"]);
+    let tagged = rows(Target::Tags, false);
+    assert_eq!(default(&entities, &tagged), ["token_f1", "entity_f1", "fidelity", "latency"]);
+    let parts = tagger(&["NOUN", "VERB"]);
+    assert_eq!(default(&parts, &tagged), ["token_f1", "fidelity", "latency"], "such tags spell no entities");
+    let problems = asked(&["entity_f1"], &parts, &tagged).unwrap_err();
+    assert!(problems[0].code == Code::OutOfRange && problems[0].detail.contains("ask for token_f1"), "{problems:?}");
+}
+
+#[test]
 fn what_is_asked_for_is_kept_in_its_order() {
     let found = asked(&["latency", "mcc"], &classifier(), &rows(Target::Class, true)).unwrap();
     assert_eq!(found, ["latency", "mcc"]);

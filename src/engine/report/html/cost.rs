@@ -2,7 +2,7 @@
 
 use super::format::{self, escape, fixed, grouped, name, percent, small, value};
 use super::read::{Doc, segment};
-use super::{each, facts, table, titled};
+use super::{each, facts, numbers, table, titled};
 use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
@@ -93,11 +93,20 @@ fn fidelity(doc: &Doc<'_>) -> String {
         None => percent(value),
     });
     let rows = doc.or_dash(doc.whole(&at("n")), &at("n"), grouped);
+    let unit = match doc.text(&at("unit")) {
+        Some("token") => "tokens",
+        Some("word") => "words",
+        _ => "rows",
+    };
+    if numbers::are_there(doc) {
+        let measured = facts(&[("Measured on", format!("{rows} {unit}: {on}"))]);
+        return format!("<h3>Fidelity to the original</h3>\n{measured}{}", numbers::section(doc));
+    }
     let nats = |key: &str| doc.show(&at(key), small);
     format!(
         "<h3>Fidelity to the original</h3>\n{}{}",
         facts(&[
-            ("Measured on", format!("{rows} rows: {on}")),
+            ("Measured on", format!("{rows} {unit}: {on}")),
             ("Same answer", agreement),
             ("Cosine", doc.show(&at("cosine"), |x| fixed(x, 5))),
             ("Similarities, Spearman", doc.show(&at("similarity_spearman"), |x| fixed(x, 5))),

@@ -157,6 +157,8 @@ pub(crate) fn seconds(seconds: f64) -> String {
 pub(crate) fn name(key: &str) -> String {
     match key {
         "macro_f1" => "Macro-F1".to_owned(),
+        "token_f1" => "Token-F1".to_owned(),
+        "entity_f1" => "Entity-F1".to_owned(),
         "scales_and_zeros" => "Scales and zeros".to_owned(),
         "mlp" => "MLP".to_owned(),
         "mcc" => "MCC".to_owned(),

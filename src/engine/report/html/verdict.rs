@@ -118,6 +118,11 @@ fn agreement(doc: &Doc<'_>) -> String {
     if doc.number("/result/after/fidelity/cosine").is_some() {
         return tile("Cosine to the original", &doc.show("/result/after/fidelity/cosine", |x| fixed(x, 4)), &note);
     }
+    let numbers = "/result/after/fidelity/numbers/relative_rms_difference";
+    if doc.number(numbers).is_some() {
+        let note = "of the original’s deviation, root mean square";
+        return tile("Off the original’s numbers by", &doc.show(numbers, percent), note);
+    }
     tile("Fidelity", "<span class=\"none\">not measured</span>", "")
 }
 
