@@ -210,11 +210,6 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Why fidelity was not measured.
-    pub(super) fn why_no_fidelity(&self) -> &'static str {
-        "the recipe's metrics do not ask for fidelity"
-    }
-
     /// Why task quality was not measured.
     pub(super) fn why_no_quality(&self) -> &'static str {
         match (&self.spec.head, &self.rows.labels) {

@@ -24,7 +24,7 @@ pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &Mode
         "the recipe's metrics are empty: nothing was asked for"
     };
     let no_quality = bench.map_or(not_run, Bench::why_no_quality);
-    let no_fidelity = bench.map_or(not_run, Bench::why_no_fidelity);
+    let no_fidelity = bench.map_or(not_run, |_| "the recipe's metrics do not ask for fidelity");
     let no_latency = bench.map_or(not_run, Bench::why_no_latency);
     let mut reasons = Reasons::default();
     answers(&report.result, (no_quality, no_fidelity), &mut reasons);

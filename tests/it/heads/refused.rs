@@ -25,8 +25,10 @@ fn problems(made: &Made, rows: &str) -> Vec<Problem> {
     }
 }
 
-const NAMES: &str = "{\"text\":\"ba\",\"label\":\"good\"}\n\n{\"text\":\"be\",\"label\":\"bad\"}\n{\"text\":\"bi\",\"label\":\"good\"}\n";
-const TAGS: &str = "{\"tokens\":[\"ba\",\"be\"],\"tags\":[\"O\",\"B-PER\"]}\n{\"tokens\":[\"bi\",\"bo\"],\"tags\":[\"B-PERS\",\"B-PERS\"]}\n";
+const NAMES: &str = "{\"text\":\"ba\",\"label\":\"good\"}\n\n{\"text\":\"be\",\"label\":\"bad\"}\n\
+    {\"text\":\"bi\",\"label\":\"good\"}\n";
+const TAGS: &str = "{\"tokens\":[\"ba\",\"be\"],\"tags\":[\"O\",\"B-PER\"]}\n\
+    {\"tokens\":[\"bi\",\"bo\"],\"tags\":[\"B-PERS\",\"B-PERS\"]}\n";
 
 #[test]
 fn with_how_many_there_are_and_where_the_first_stands() {

@@ -38,14 +38,15 @@ pub fn problems(head: &Head, summary: &DatasetSummary, pointer: &str) -> Vec<Pro
     };
     let mut findings = Findings::up_to(SHOWN);
     match (head, target) {
-        (_, Target::None) | (Head::MaskedLanguage | Head::CausalLanguage | Head::Embedding { .. }, _) => {}
+        (_, Target::None)
+        | (Head::MaskedLanguage | Head::CausalLanguage | Head::Embedding { .. }, _)
+        | (Head::Regression, Target::Regression) => {}
         (Head::Classification { labels: known }, Target::Class) => {
             unknown(labels(), ("label", "row"), known, pointer, &mut findings);
         }
         (Head::TokenClassification { labels: known }, Target::Tags) => {
             unknown(tags(), ("tag", "word"), known, pointer, &mut findings);
         }
-        (Head::Regression, Target::Regression) => {}
         (Head::Regression, Target::Class) => names(labels(), pointer, &mut findings),
         (Head::Classification { .. } | Head::TokenClassification { .. } | Head::Regression, _) => {
             findings.add(pointer, Code::LabelUnknown, other_kind(head, summary));
