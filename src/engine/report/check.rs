@@ -26,8 +26,8 @@ impl From<ReportError> for EngineError {
 }
 
 impl Report {
-    /// Refuses a `null` that has no reason, a reason that points to nothing `null`, and categories or sites that do not
-    /// sum to the weight files.
+    /// Refuses a `null` that has no reason, a reason that points to nothing `null`, categories or sites that do not sum to
+    /// the weight files, and bins that do not sum to what was counted.
     ///
     /// # Errors
     ///
@@ -38,6 +38,9 @@ impl Report {
             Err(error) => return Err(vec![error.to_string()]),
         };
         let mut wrong = self.check_reasons(&document);
+        wrong.extend(
+            self.result.histograms.iter().filter_map(|one| Some(format!("/result/histograms: {}", one.wrong()?))),
+        );
         self.check_sums(&mut wrong);
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }

@@ -83,10 +83,13 @@ impl Report {
             "before_bytes" if self.result.before.is_some() => "the original has no such site",
             "before_bytes" => ALONE,
             "sqnr_db" if site.relative_error == Some(0.0) => "there is no error: the ratio is infinite",
-            "relative_error" | "sqnr_db" if self.result.before.is_none() => "there is no original to compare with",
-            "relative_error" | "sqnr_db" if self.recipe.is_none() => {
+            "relative_error" | "sqnr_db" | "cosine" | "output_error" if self.result.before.is_none() => {
+                "there is no original to compare with"
+            }
+            "relative_error" | "sqnr_db" | "cosine" | "output_error" if self.recipe.is_none() => {
                 "a model was measured as it is: its weights were not compared site by site"
             }
+            "cosine" if site.relative_error.is_some() => "not defined: all weights are zero on one side",
             _ => return None,
         };
         Some(reason.to_owned())

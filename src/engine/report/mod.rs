@@ -9,6 +9,7 @@ mod check;
 pub mod compare;
 pub mod differences;
 mod explain;
+pub mod histogram;
 pub mod html;
 mod measurements;
 pub mod pareto;
@@ -27,6 +28,7 @@ use super::plan::Plan;
 use super::recipe::Recipe;
 
 pub use check::ReportError;
+pub use histogram::SiteHistogram;
 pub use measurements::{Compression, LatencyComparison, Measurements, PredictedCost};
 pub use provenance::{DatasetProvenance, EvaluationProvenance, FileHash, Protocol, Provenance, resolved_defaults};
 pub use result::{After, ArtifactReport, Before, Bytes, Fallback, Outcome, SiteReport, StageReport};

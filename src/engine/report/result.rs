@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::histogram::SiteHistogram;
 use super::verdict::Verdict;
 use crate::engine::evaluate::fidelity::Fidelity;
 use crate::engine::evaluate::finite;
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub artifacts: Vec<ArtifactReport>,
     /// All that did not go as planned.
     pub fallbacks: Vec<Fallback>,
+    /// How weights lie before and after, of the sites that were compared: of all, or of more than 400 the 40 worst.
+    pub histograms: Vec<SiteHistogram>,
 }
 
 /// The original.
@@ -141,12 +144,19 @@ pub struct SiteReport {
     pub density: f64,
     /// Heads kept, of an attention site.
     pub heads: Option<usize>,
-    /// `‖XW − XŴ‖ / ‖XW‖`, or `‖W − Ŵ‖ / ‖W‖` where no inputs were seen; of what the norm sees where one follows.
+    /// `‖W − Ŵ‖ / ‖W‖`, of the weights; of what the norm sees where one follows.
     #[serde(serialize_with = "finite::optional")]
     pub relative_error: Option<f64>,
-    /// `−20 log₁₀ relative_error`; `None` where there is no error at all.
+    /// `10 log₁₀(‖W‖² / ‖W − Ŵ‖²)`, in decibels; `None` where there is no error at all.
     #[serde(serialize_with = "finite::optional")]
     pub sqnr_db: Option<f64>,
+    /// `⟨W, Ŵ⟩ / ‖W‖ ‖Ŵ‖`, of the weights; `None` where either is zero.
+    #[serde(serialize_with = "finite::optional")]
+    pub cosine: Option<f64>,
+    /// `‖X Wᵀ − X Ŵᵀ‖ / ‖X Wᵀ‖`, of the outputs: `X` is what the original's site is fed by at most 32 of the rows that are
+    /// measured on. `None` where no row was run, or none comes through the site.
+    #[serde(serialize_with = "finite::optional")]
+    pub output_error: Option<f64>,
 }
 
 impl SiteReport {

@@ -1,11 +1,13 @@
 //! Whole reports for tests: a classifier in two stages, and the ways in which less was measured.
 
+mod histograms;
 mod origin;
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use self::histograms::histograms;
 use self::origin::provenance;
 use super::accounting::CATEGORIES;
 use super::*;
@@ -102,7 +104,9 @@ pub(crate) fn alone() -> Report {
     result.fallbacks.clear();
     for site in &mut result.sites {
         (site.before_bytes, site.relative_error, site.sqnr_db) = (None, None, None);
+        (site.cosine, site.output_error) = (None, None);
     }
+    result.histograms.clear();
     for bytes in result.bytes_by_category.values_mut() {
         bytes.before = None;
     }
@@ -158,6 +162,7 @@ fn outcome(before: Before, after: After) -> Outcome {
         before: Some(before),
         after,
         stages: stages(),
+        histograms: histograms(&sites),
         sites,
         bytes_by_category,
         probes: None,
@@ -214,6 +219,8 @@ fn site(name: &str, category: Category, weights: u64, bits: u32, error: f64) -> 
         heads: None,
         relative_error: None,
         sqnr_db: None,
+        cosine: Some((1.0 - error * error).sqrt()),
+        output_error: Some(0.8 * error),
     }
     .with_error(error)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::html::format::short_bytes;
 use super::result::{After, Before};
 use crate::engine::evaluate::fidelity::{Fidelity, Numbers};
 use crate::engine::evaluate::finite;
@@ -78,13 +79,13 @@ fn chosen(quality: &Quality) -> Option<String> {
 }
 
 fn size_sentence(before: Option<&Before>, after: &After) -> String {
-    let after_size = megabytes(after.size_bytes);
+    let after_size = short(after.size_bytes);
     match (before, after.ratio_to_stored) {
         (Some(before), Some(ratio)) if after.size_bytes < before.size_bytes => {
-            format!("{} became {after_size}, {ratio:.2} times smaller.", megabytes(before.size_bytes))
+            format!("{} became {after_size}, {ratio:.2} times smaller.", short(before.size_bytes))
         }
         (Some(before), _) if after.size_bytes > before.size_bytes => {
-            format!("It grew from {} to {after_size}.", megabytes(before.size_bytes))
+            format!("It grew from {} to {after_size}.", short(before.size_bytes))
         }
         _ => format!("The weights take {after_size}."),
     }
@@ -162,8 +163,9 @@ fn percent(share: f64) -> String {
     format!("{:.2}%", 100.0 * share)
 }
 
-fn megabytes(bytes: u64) -> String {
-    if bytes < 100_000 { format!("{bytes} bytes") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+/// Three digits: a small model did not become "0.1 MB".
+fn short(bytes: u64) -> String {
+    short_bytes(bytes as f64)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::compress::AfterStage;
+use super::distance::Distance;
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{reasons, sides};
+use super::{outputs, reasons, sides};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
 use crate::engine::evaluate::Answers as ModelAnswers;
@@ -18,9 +19,10 @@ use crate::engine::model::inspect::Inspected;
 use crate::engine::plan::{Plan, PlannedStage};
 use crate::engine::recipe::Recipe;
 use crate::engine::report::accounting::{self, Accounting};
+use crate::engine::report::histogram;
 use crate::engine::report::{
-    ArtifactReport, Compression, LatencyComparison, Measurements, Outcome, PredictedCost, Report, SiteReport,
-    StageReport, VERSION, Verdict,
+    ArtifactReport, Compression, LatencyComparison, Measurements, Outcome, PredictedCost, Report, SiteHistogram,
+    SiteReport, StageReport, VERSION, Verdict,
 };
 
 /// All that is known when a compression is done.
@@ -33,8 +35,8 @@ pub(super) struct Compressed<'a> {
     pub(super) result: &'a Inspected,
     /// Largest difference of any number from what should have been written.
     pub(super) parity: f64,
-    /// `‖W - Ŵ‖ / ‖W‖` of every site.
-    pub(super) errors: Vec<f64>,
+    /// How far every site's weights are from the original's.
+    pub(super) errors: Vec<Distance>,
     /// What was not done as asked, by stage.
     pub(super) fallbacks: Vec<Vec<Fallback>>,
     /// The models themselves, where anything is measured by running them.
@@ -81,11 +83,18 @@ pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &
     let before = sides::before(header, scoring)?;
     let after = sides::after(Some(&before), result, scoring.zip(answers.result.as_ref()))?;
     let floor = done.plan.evaluate.floor();
+    let seen = done
+        .models
+        .zip(scoring)
+        .map(|(models, bench)| outputs::errors(models.original, models.result, bench.rows.questions.encoded(), ctx));
+    let seen = seen.transpose()?.unwrap_or_default();
     let (account, accounts) = (accounting::account(header), accounting::account(result));
+    let sites = sites(done, &account, &accounts, &seen);
     Ok(Outcome {
         verdict: Verdict::new(Some(&before), &after, floor),
         stages: stages(done, scoring, &answers.stages)?,
-        sites: sites(done, &account, &accounts),
+        histograms: histograms(done, &sites),
+        sites,
         bytes_by_category: accounting::compare(Some(&account), &accounts),
         probes: None,
         allocation: None,
@@ -139,15 +148,23 @@ fn stages(
     done.plan.stages.iter().zip(&done.fallbacks).zip(scores).map(stage).collect()
 }
 
-fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting) -> Vec<SiteReport> {
+/// `seen`: the errors of their outputs, of all or of none.
+fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting, seen: &[Option<f64>]) -> Vec<SiteReport> {
     let result = &done.result.header;
     let heads = result.spec.as_ref().map(|spec| spec.heads);
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied().unwrap_or(0);
-    let report = |(site, error): (&SiteHeader, &f64)| {
+    let report = |(place, (site, distance)): (usize, (&SiteHeader, &Distance))| {
         let sizes = (Some(bytes(before, &site.spec.site)), bytes(after, &site.spec.site));
-        sides::site(&site.spec, &site.layout, heads, sizes).with_error(*error)
+        let report = sides::site(&site.spec, &site.layout, heads, sizes).with_error(distance.relative());
+        SiteReport { cosine: distance.cosine(), output_error: seen.get(place).copied().flatten(), ..report }
     };
-    result.sites.iter().zip(&done.errors).map(report).collect()
+    result.sites.iter().zip(&done.errors).enumerate().map(report).collect()
+}
+
+/// Of the sites whose weights were compared: all, or the worst of very many.
+fn histograms(done: &Compressed<'_>, sites: &[SiteReport]) -> Vec<SiteHistogram> {
+    let of = |place: usize| Some(done.errors.get(place)?.histogram(&sites.get(place)?.site));
+    histogram::told(sites).into_iter().filter_map(of).collect()
 }
 
 fn latency(done: &Compressed<'_>, bench: &Bench<'_>, ctx: &RunContext<'_>) -> Result<Option<Vec<LatencyComparison>>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assemble::{self, Compressed, Models};
+use super::distance::Distance;
 use super::measure::Bench;
 use super::origin::Origin;
 use super::{calibrated, distance, files, loaders, streamed};
@@ -131,9 +132,9 @@ impl Run<'_> {
 }
 
 /// How far every site's weights are from the original's.
-fn errors(original: &Model, result: &Model) -> Result<Vec<f64>> {
+fn errors(original: &Model, result: &Model) -> Result<Vec<Distance>> {
     let error = |((site, before), after): ((&SiteSpec, &Arc<Linear>), &Arc<Linear>)| {
-        Ok(distance::relative(before.map.to_vec()?, after.map.to_vec()?, site.r#in, site.is_centered))
+        Ok(distance::between(before.map.to_vec()?, after.map.to_vec()?, site.r#in, site.is_centered))
     };
     result.sites.iter().zip(&original.maps).zip(&result.maps).map(error).collect()
 }

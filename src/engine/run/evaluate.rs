@@ -135,6 +135,7 @@ pub(super) fn outcome(
         training: None,
         artifacts: listed(source, measured)?,
         fallbacks: Vec::new(),
+        histograms: Vec::new(),
         before,
         after,
     })

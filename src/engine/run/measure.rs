@@ -210,6 +210,15 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Why a site's outputs were not compared.
+    pub(super) fn why_no_outputs(&self) -> &'static str {
+        if self.wants_scores() {
+            "no row comes through this site, or what it puts out is zero"
+        } else {
+            "the recipe's metrics ask for no answers, so no row was run"
+        }
+    }
+
     /// Why task quality was not measured.
     pub(super) fn why_no_quality(&self) -> &'static str {
         match (&self.spec.head, &self.rows.labels) {

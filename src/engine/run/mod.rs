@@ -1,6 +1,7 @@
 //! Runs a job's task. The verbs of the engine, behind one door.
 
 mod assemble;
+mod bins;
 mod calibrated;
 mod checkpointed;
 mod compress;
@@ -10,6 +11,7 @@ mod files;
 pub(crate) mod loaders;
 mod measure;
 mod origin;
+mod outputs;
 mod reasons;
 mod sides;
 mod streamed;

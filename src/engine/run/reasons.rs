@@ -29,6 +29,9 @@ pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &Mode
     let mut reasons = Reasons::default();
     answers(&report.result, (no_quality, no_fidelity), &mut reasons);
     tables(&report.result, &mut reasons);
+    if report.recipe.is_some() {
+        outputs(&report.result, bench.map_or(not_run, Bench::why_no_outputs), &mut reasons);
+    }
     parity(report, &mut reasons);
     costs(&report.measurements, no_latency, &mut reasons);
     let provenance = &report.provenance;
@@ -61,6 +64,13 @@ fn answers(result: &Outcome, (no_quality, no_fidelity): (&'static str, &'static 
     for (i, stage) in result.stages.iter().enumerate() {
         reasons.need(stage.quality.is_none(), format!("/result/stages/{i}/quality"), no_quality);
         reasons.need(stage.fidelity.is_none(), format!("/result/stages/{i}/fidelity"), no_fidelity);
+    }
+}
+
+/// Errors of what sites put out.
+fn outputs(result: &Outcome, no_output: &'static str, reasons: &mut Reasons) {
+    for (i, site) in result.sites.iter().enumerate() {
+        reasons.need(site.output_error.is_none(), format!("/result/sites/{i}/output_error"), no_output);
     }
 }
 

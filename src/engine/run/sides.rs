@@ -74,5 +74,7 @@ pub(super) fn site(
         heads: heads.filter(|_| site.category == Category::Attention),
         relative_error: None,
         sqnr_db: None,
+        cosine: None,
+        output_error: None,
     }
 }

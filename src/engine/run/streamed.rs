@@ -32,8 +32,8 @@ pub(super) struct Streamed {
     pub(super) written: Vec<String>,
     /// What they say, read back.
     pub(super) inspected: Inspected,
-    /// `‖W - Ŵ‖ / ‖W‖` of every site.
-    pub(super) errors: Vec<f64>,
+    /// How far every site's weights are from the original's.
+    pub(super) errors: Vec<Distance>,
     /// What was not done as asked, by stage.
     pub(super) fallbacks: Vec<Vec<Fallback>>,
 }
@@ -115,14 +115,14 @@ type Found = Vec<(usize, Fallback)>;
 struct Part {
     tensors: Vec<(TensorSpec, Vec<u8>)>,
     distance: Distance,
-    /// The error behind a norm, which only all rows together tell.
-    centered: Option<f64>,
+    /// That behind a norm, which only all rows together tell.
+    centered: Option<Distance>,
     found: Found,
 }
 
 impl Work<'_> {
-    /// Writes the site's new tensors; gives the error and what was not done as asked.
-    fn change(&self, out: &mut Out) -> Result<(f64, Found)> {
+    /// Writes the site's new tensors; gives how far it moved and what was not done as asked.
+    fn change(&self, out: &mut Out) -> Result<(Distance, Found)> {
         let by_rows = self.actions.iter().all(|(_, action)| action.streams() == Streams::Rows);
         let is_cut = by_rows && plan::goes_by_rows(self.site);
         let parts = if is_cut { Parts::of(self.site) } else { Parts::whole(self.site) };
@@ -138,25 +138,26 @@ impl Work<'_> {
                 for (tensor, bytes) in &part.tensors {
                     out.part(&tensor.name, bytes)?;
                 }
-                distance.join(part.distance);
+                distance.join(&part.distance);
                 centered = part.centered;
                 // Each part tells of itself; what is told of the whole is the first and what differs from it
                 found.extend(part.found.into_iter().filter(|new| !found.contains(new)).collect::<Vec<_>>());
             }
         }
-        let error = centered.unwrap_or_else(|| distance.relative());
-        if error.is_finite() { Ok((error, found)) } else { Err(self.not_finite()?) }
+        let distance = centered.unwrap_or(distance);
+        if distance.relative().is_finite() { Ok((distance, found)) } else { Err(self.not_finite()?) }
     }
 
     fn part(&self, rows: Range<usize>) -> Result<Part> {
         let spec = &self.site.spec;
+        let start = rows.start * spec.r#in;
         let original = self.read(rows)?;
         let (map, found) = self.apply(&original)?;
         let after = map.to_vec()?;
-        let mut distance = Distance::default();
+        let mut distance = Distance::of(spec.out * spec.r#in, start);
         let mut centered = None;
         if spec.is_centered {
-            centered = Some(distance::relative(original.to_vec()?, after, spec.r#in, true));
+            centered = Some(distance::between(original.to_vec()?, after, spec.r#in, true));
         } else {
             original.look(|before| distance.add(before, &after))?;
         }

@@ -7,7 +7,7 @@ use crate::engine::report::Provenance;
 
 /// What [`Precision::Near`] allows, in words.
 pub const TOLERANCE: &str = "shares of rows may differ by 0.005 and two rows, counts of rows by 3, decibels by 0.1, other \
-    measured numbers by 1% or 1e-6; p-values are left out; bytes, shapes, counts and names may not differ";
+    measured numbers by 1% or 1e-6; p-values and histograms are left out; bytes, shapes, counts and names may not differ";
 
 /// Shares of rows: accuracy, agreement, and their intervals and changes.
 const SHARE: f64 = 0.005;
@@ -20,7 +20,7 @@ const DECIBELS: f64 = 0.1;
 /// Of a measured number itself, and at least.
 const RELATIVE: f64 = 0.01;
 const ABSOLUTE: f64 = 1e-6;
-/// The error of a map that was summed in parts where it is now summed whole, as large maps are.
+/// The error and the cosine of a map that was summed in parts where it is now summed whole, as large maps are.
 const IN_PARTS: f64 = 1e-5;
 const IN_PARTS_DECIBELS: f64 = 1e-3;
 /// A few roundings of a formula in f64: libraries differ in the last bit of a logarithm.
@@ -75,7 +75,7 @@ impl Basis {
 impl Precision {
     /// Whether the number at `pointer` is compared at all.
     pub(super) fn looks_at(self, pointer: &str) -> bool {
-        self != Self::Near || last(pointer) != "p_value"
+        self != Self::Near || last(pointer) != "p_value" && !pointer.starts_with("/result/histograms/")
     }
 
     /// Whether two numbers at `pointer` are the same. `rows` is how many rows they were measured on, where that is known.
@@ -86,7 +86,7 @@ impl Precision {
         let (Some(x), Some(y)) = (a.as_f64(), b.as_f64()) else { return false };
         match self {
             Self::Exact => match last(pointer) {
-                "relative_error" => (x - y).abs() <= IN_PARTS * x.abs().max(y.abs()),
+                "relative_error" | "cosine" => (x - y).abs() <= IN_PARTS * x.abs().max(y.abs()),
                 "sqnr_db" => (x - y).abs() <= IN_PARTS_DECIBELS,
                 _ => false,
             },

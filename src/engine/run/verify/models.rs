@@ -21,6 +21,7 @@ use crate::engine::report::verify::{Check, Comparison, Precision, compare};
 use crate::engine::report::{Outcome, Provenance, Report};
 use crate::engine::run::assemble::{self, Compressed, Models};
 use crate::engine::run::compress::{self, OUT, Opened};
+use crate::engine::run::distance::Distance;
 use crate::engine::run::measure::Bench;
 use crate::engine::run::origin::Origin;
 use crate::engine::run::{distance, evaluate, files, loaders, sides};
@@ -235,12 +236,12 @@ fn errors(
     (original, before): (&ModelHeader, &Checkpoint),
     (result, after): (&ModelHeader, &Checkpoint),
     ctx: &RunContext<'_>,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<Distance>> {
     let mut errors = Vec::with_capacity(result.sites.len());
     for (done, (site, was)) in result.sites.iter().zip(&original.sites).enumerate() {
         let now = encoding::decode(&site.layout, &site.spec.module, after, &ctx.device)?.to_vec()?;
         let was = encoding::decode(&was.layout, &was.spec.module, before, &ctx.device)?.to_vec()?;
-        errors.push(distance::relative(was, now, site.spec.r#in, site.spec.is_centered));
+        errors.push(distance::between(was, now, site.spec.r#in, site.spec.is_centered));
         ctx.progress(done + 1, result.sites.len(), "sites")?;
     }
     Ok(errors)

@@ -12,8 +12,13 @@ use crate::engine::report::{Outcome, StageReport};
 /// What the stages leave in the report, which the result's files do not show.
 const OF_STAGES: [&str; 5] = ["stages", "fallbacks", "allocation", "sensitivity", "training"];
 /// What only answers of the models show, below the keys of `result`.
-const OF_ANSWERS: [&str; 4] =
-    ["/result/before/quality", "/result/after/quality", "/result/after/quality_change", "/result/after/fidelity"];
+const OF_ANSWERS: [&str; 5] = [
+    "/result/before/quality",
+    "/result/after/quality",
+    "/result/after/quality_change",
+    "/result/after/fidelity",
+    "/result/sites/*/output_error",
+];
 /// Keys that are all answers.
 const ANSWERS: [&str; 2] = ["verdict", "probes"];
 /// Told by the check of the files' hashes already.
@@ -127,7 +132,8 @@ fn what(key: &str) -> &str {
         "before" => "the original: sizes and answers",
         "after" => "the result: sizes and answers",
         "stages" => "after each stage",
-        "sites" => "sites: bytes, form, error of the weights",
+        "sites" => "sites: bytes, form, errors",
+        "histograms" => "histograms of the weights",
         "bytes_by_category" => "bytes by category",
         "probes" => "probes",
         "artifacts" => "formats and loaders of the files",

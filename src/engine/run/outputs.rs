@@ -1,0 +1,204 @@
+//! How far a site's outputs are from the original's, on what the original's site is fed.
+
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::engine::context::RunContext;
+use crate::engine::data::Encoded;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::model::arch::Wiring;
+use crate::engine::model::build::Model;
+use crate::engine::model::forward::{Packed, Tap};
+use crate::engine::model::linear::Linear;
+
+/// Rows that are looked at, spread evenly over all.
+const MOST_ROWS: usize = 32;
+/// Their tokens together; a single row may have more.
+const MOST_TOKENS: usize = 4096;
+/// Outputs that are held at a time: a head's may be as wide as the vocabulary.
+const MOST_OUTPUTS: usize = 1 << 22;
+
+/// `‖X Wᵀ − X Ŵᵀ‖ / ‖X Wᵀ‖` of every site, `X` being what the original's is fed by at most 32 rows and 4,096 tokens; of a table,
+/// of the entries that these look up. Biases are left out. Where a layer norm follows, of what it sees: each token's outputs
+/// without their mean. `None` where no row comes through.
+///
+/// # Cost
+///
+/// Three forward passes over these rows. The sums are taken row by row in the rows' order, so they do not depend on threads.
+///
+/// # Errors
+///
+/// As the forward pass; maps of other shapes than the original's.
+pub(super) fn errors(
+    original: &Model,
+    result: &Model,
+    rows: &Encoded,
+    ctx: &RunContext<'_>,
+) -> Result<Vec<Option<f64>>> {
+    let Some(wiring) = &original.wiring else { return Ok(vec![None; original.sites.len()]) };
+    let sample = rows.select(&sample(&rows.lengths()));
+    let (original, result) = (original.realized()?, result.realized()?);
+    let pair = Pair { original: &original, result: &result, wiring };
+    let total = sample.ids.len();
+    let mut sums = vec![Sums::default(); original.sites.len()];
+    for start in (0..total).step_by(ctx.threads.max(1)) {
+        let end = (start + ctx.threads.max(1)).min(total);
+        let row = |at: usize| {
+            let (ids, types) = sample.ids.get(at).zip(sample.type_ids.get(at)).ok_or_else(lost)?;
+            pair.row(&Packed::new([(ids.as_slice(), types.as_slice())]))
+        };
+        for found in (start..end).into_par_iter().map(row).collect::<Result<Vec<_>>>()? {
+            sums.iter_mut().zip(found).for_each(|(sum, more)| sum.join(more));
+        }
+        ctx.progress(end, total, "rows")?;
+    }
+    Ok(sums.into_iter().map(Sums::relative).collect())
+}
+
+/// The places of the rows that are looked at.
+fn sample(lengths: &[usize]) -> Vec<usize> {
+    let count = lengths.len().min(MOST_ROWS);
+    let mut tokens = 0;
+    let fits = |place: &usize| {
+        let before = tokens;
+        tokens += lengths.get(*place).copied().unwrap_or(0);
+        before == 0 || tokens <= MOST_TOKENS
+    };
+    (0..count).map(|i| i * lengths.len() / count.max(1)).take_while(fits).collect()
+}
+
+/// `‖Y − Ŷ‖²` and `‖Y‖²`, summed over tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Sums {
+    off: f64,
+    norm: f64,
+}
+
+impl Sums {
+    /// Adds the outputs `[tokens, out]` of some tokens; without each token's mean where a layer norm follows.
+    fn add(&mut self, original: &[f32], result: &[f32], (out, centered): (usize, bool)) {
+        for (a, b) in original.chunks(out.max(1)).zip(result.chunks(out.max(1))) {
+            let mean = |y: &[f32]| {
+                let sum = y.iter().map(|y| f64::from(*y)).sum::<f64>();
+                if centered { sum / y.len().max(1) as f64 } else { 0.0 }
+            };
+            let (a_mean, b_mean) = (mean(a), mean(b));
+            for (a, b) in a.iter().zip(b) {
+                let (a, b) = (f64::from(*a) - a_mean, f64::from(*b) - b_mean);
+                self.off += (a - b) * (a - b);
+                self.norm += a * a;
+            }
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.off += other.off;
+        self.norm += other.norm;
+    }
+
+    /// `‖Y − Ŷ‖ / ‖Y‖`; `None` of nothing.
+    fn relative(self) -> Option<f64> {
+        (self.norm > 0.0).then(|| (self.off / self.norm).sqrt())
+    }
+}
+
+/// Original and result, decoded.
+struct Pair<'a> {
+    original: &'a Model,
+    result: &'a Model,
+    wiring: &'a Wiring,
+}
+
+impl Pair<'_> {
+    /// The sums of every site over one row.
+    fn row(&self, row: &Packed) -> Result<Vec<Sums>> {
+        let mut sums = vec![Sums::default(); self.original.sites.len()];
+        self.tables(row, &mut sums)?;
+        let taps = Outputs { pair: self, sums: Mutex::new(Ok(sums)) };
+        let mut x = self.original.embed(row)?;
+        for block in 0..self.wiring.blocks.len() {
+            x = self.original.block(block, row, &x, Some(&taps))?;
+        }
+        self.original.finish(row, &x, Some(&taps))?;
+        taps.sums.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))?
+    }
+
+    /// What the row looks up in the tables.
+    fn tables(&self, row: &Packed, sums: &mut [Sums]) -> Result<()> {
+        let offset = self.original.spec.as_ref().map_or(0, |spec| spec.position_offset as u32);
+        let places: Vec<u32> = (0..row.ids.len() as u32).map(|place| place + offset).collect();
+        let tables = [
+            (Some(self.wiring.token), &row.ids),
+            (self.wiring.position, &places),
+            (self.wiring.token_type, &row.type_ids),
+        ];
+        for (site, ids) in tables {
+            let Some(site) = site else { continue };
+            let (before, after) = self.maps(site)?;
+            let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+            self.compare(site, &before.rows(&ids)?, &after.rows(&ids)?, sums)?;
+        }
+        Ok(())
+    }
+
+    fn maps(&self, site: usize) -> Result<(&Linear, &Linear)> {
+        let maps = self.original.maps.get(site).zip(self.result.maps.get(site));
+        maps.map(|(a, b)| (a.as_ref(), b.as_ref())).ok_or_else(lost)
+    }
+
+    /// Outputs for `x: [tokens, in]`, a few tokens at a time.
+    fn outputs(&self, site: usize, x: &Tensor, sums: &mut [Sums]) -> Result<()> {
+        let (before, after) = self.maps(site)?;
+        let unbiased = |linear: &Linear| Linear { bias: None, ..linear.clone() };
+        let (before, after) = (unbiased(before), unbiased(after));
+        let (tokens, out) = (x.dim(0)?, self.original.sites.get(site).map_or(1, |spec| spec.out));
+        let some = (MOST_OUTPUTS / out.max(1)).max(1);
+        for start in (0..tokens).step_by(some) {
+            let x = x.narrow(0, start, some.min(tokens - start))?.contiguous()?;
+            self.compare(site, &before.forward(&x)?, &after.forward(&x)?, sums)?;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, site: usize, before: &Tensor, after: &Tensor, sums: &mut [Sums]) -> Result<()> {
+        if before.dims() != after.dims() {
+            return Err(EngineError::Internal(format!("site {site} has another shape than the original's")));
+        }
+        let numbers = |y: &Tensor| Ok::<_, EngineError>(y.flatten_all()?.to_vec1::<f32>()?);
+        let (spec, sum) = self.original.sites.get(site).zip(sums.get_mut(site)).ok_or_else(lost)?;
+        sum.add(&numbers(before)?, &numbers(after)?, (before.dim(1)?, spec.is_centered));
+        Ok(())
+    }
+}
+
+fn lost() -> EngineError {
+    EngineError::Internal("original and result have other sites".into())
+}
+
+/// Compares what a site makes of what it is fed, as it passes.
+struct Outputs<'a> {
+    pair: &'a Pair<'a>,
+    sums: Mutex<Result<Vec<Sums>>>,
+}
+
+impl Tap for Outputs<'_> {
+    fn see(&self, site: usize, x: &Tensor) {
+        // A table that is the head as well is a table
+        if site == self.pair.wiring.token {
+            return;
+        }
+        let Ok(mut sums) = self.sums.lock() else { return };
+        let failed = match sums.as_mut() {
+            Ok(sums) => self.pair.outputs(site, x, sums).err(),
+            Err(_) => None,
+        };
+        if let Some(error) = failed {
+            *sums = Err(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
