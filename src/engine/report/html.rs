@@ -7,6 +7,8 @@ mod bytes;
 mod cost;
 mod files;
 pub(crate) mod format;
+mod histograms;
+mod latency;
 mod numbers;
 mod plot;
 mod provenance;
@@ -15,9 +17,11 @@ pub(crate) mod scale;
 mod sites;
 mod speed;
 mod stages;
+mod strips;
 pub(crate) mod svg;
 mod unmeasured;
 mod verdict;
+mod waterfall;
 
 use serde_json::Value;
 
@@ -28,7 +32,7 @@ use read::Doc;
 pub const STYLE: &str = include_str!("html/style.css");
 
 /// SHA-256 of [`STYLE`] for a `Content-Security-Policy` header: `style-src 'sha256-…'`.
-pub const STYLE_SHA256_BASE64: &str = "zRdQZs26Vxi6oZ6mgOlmE2kdfAs53jMwxpOHHlBti7s=";
+pub const STYLE_SHA256_BASE64: &str = "iHGsfDar703IGVeTo5imAi1JAm80nATTbH+Pu7+LIVM=";
 
 /// The page of a report. Any JSON makes a page; a foreign one makes a page that says that nothing was measured.
 ///

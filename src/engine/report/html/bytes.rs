@@ -30,22 +30,31 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
     if parts.is_empty() {
         return titled("bytes", "Where the bytes went", "The report does not account for them.", "");
     }
-    let lead = "Every byte of the weight files, both bars to one scale.";
-    titled("bytes", "Where the bytes went", lead, &format!("{}{}", bars(&parts), sums(doc, &parts)))
+    let (title, lead) = if parts.iter().any(|part| part.before.is_some()) {
+        ("Where the bytes went", "Every byte of the weight files, both bars to one scale.")
+    } else {
+        ("Where the bytes are", "Every byte of the weight files.")
+    };
+    titled("bytes", title, lead, &format!("{}{}", bars(&parts, sides(doc)), sums(doc, &parts)))
+}
+
+/// What the bars are called.
+fn sides(doc: &Doc<'_>) -> (&'static str, &'static str) {
+    if doc.is_measured_only() { doc.sides() } else { ("before", "after") }
 }
 
 fn total(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> u64) -> u64 {
     parts.iter().map(of).fold(0, u64::saturating_add)
 }
 
-fn bars(parts: &[Part<'_>]) -> String {
+fn bars(parts: &[Part<'_>], (first, second): (&str, &str)) -> String {
     let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
     let scale = (WIDTH - LEFT - 76.0) / before.max(after).max(1) as f64;
     let mut rows = Vec::new();
     if before > 0 {
-        rows.push(bar(parts, "before", |part| part.before.unwrap_or(0), scale, 0.0));
+        rows.push(bar(parts, first, |part| part.before.unwrap_or(0), scale, 0.0));
     }
-    rows.push(bar(parts, "after", |part| part.after, scale, ROW * rows.len() as f64));
+    rows.push(bar(parts, second, |part| part.after, scale, ROW * rows.len() as f64));
     let label = "Bytes by category before and after: the table below has the numbers";
     figure((WIDTH, ROW * rows.len() as f64), label, &rows.concat())
 }
@@ -59,7 +68,18 @@ fn bar(parts: &[Part<'_>], label: &str, of: impl Fn(&Part<'_>) -> u64, scale: f6
             return String::new();
         }
         let title = format!("{} {label}: {}", name(part.category), short_bytes(of(part) as f64));
-        rect(class(part.category), (from, top + 2.0), (width, 28.0), &title)
+        let shape = rect(class(part.category), (from, top + 2.0), (width, 28.0), &title);
+        let label = name(part.category);
+        // Of each what is read on it; the others are narrow
+        let ink = match part.category {
+            "embedding" | "attention" | "mlp" => "on-bar",
+            "head" => "on-head",
+            _ => return shape,
+        };
+        if width < 9.0 * label.chars().count() as f64 {
+            return shape;
+        }
+        shape + &text(ink, (from + 8.0, top + 21.0), "start", &label)
     });
     let all = short_bytes(total(parts, of) as f64);
     let line = top + 21.0;

@@ -6,8 +6,18 @@ use super::{each, facts, numbers, table, titled};
 use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
-    let lead = "Original and result answered the same rows in one process. The interval is that of the difference.";
-    titled("cost", "What it cost", lead, &format!("{}{}", quality(doc), fidelity(doc)))
+    let (title, lead) = match (doc.is_measured_only(), doc.get("/result/before").is_some()) {
+        (true, false) => ("What it is worth", "Task quality, with the 95% interval of the model alone."),
+        (true, true) => (
+            "How the two compare",
+            "Both answered the same rows in one process. The interval is that of the difference.",
+        ),
+        _ => (
+            "What it cost",
+            "Original and result answered the same rows in one process. The interval is that of the difference.",
+        ),
+    };
+    titled("cost", title, lead, &format!("{}{}", quality(doc), fidelity(doc)))
 }
 
 fn quality(doc: &Doc<'_>) -> String {
@@ -19,12 +29,37 @@ fn quality(doc: &Doc<'_>) -> String {
             escape(reason)
         );
     }
+    if doc.get("/result/before").is_none() {
+        return alone(doc, &metrics);
+    }
     let rows = each(metrics, |metric| quality_row(doc, metric));
-    let head = "<th scope=\"col\">Metric</th><th scope=\"col\">Original</th><th scope=\"col\">Result</th>\
-                <th scope=\"col\" title=\"Of shares in points\">Change</th><th scope=\"col\">95% interval</th><th scope=\"col\">p</th>\
-                <th scope=\"col\" class=\"text\">Test</th><th scope=\"col\">Rows</th>\
-                <th scope=\"col\" title=\"The difference that rows like these show four times in five\">Detectable \
-                from</th>";
+    let [first, second] = [doc.sides().0, doc.sides().1].map(name);
+    let counted = if is_by_token(doc) { "Tokens" } else { "Rows" };
+    let head = format!(
+        "<th scope=\"col\">Metric</th><th scope=\"col\">{first}</th><th scope=\"col\">{second}</th>\
+         <th scope=\"col\" title=\"Of shares in points\">Change</th><th scope=\"col\">95% interval</th>\
+         <th scope=\"col\">p</th><th scope=\"col\" class=\"text\">Test</th><th scope=\"col\">{counted}</th>\
+         <th scope=\"col\" title=\"The difference that rows like these show four times in five\">Detectable from</th>"
+    );
+    table("Task quality", &head, &rows)
+}
+
+/// Quality of a model that there is nothing to compare with.
+fn alone(doc: &Doc<'_>, metrics: &[&str]) -> String {
+    let rows = each(metrics, |metric| {
+        let at = |key: &str| format!("/result/after/quality/{}/{key}", segment(metric));
+        let interval = doc.number(&at("low")).zip(doc.number(&at("high")));
+        let shown = value(metric);
+        format!(
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            name(metric),
+            doc.show(&at("value"), &shown),
+            doc.or_dash(interval, &at("low"), |(low, high)| format!("{} to {}", shown(low), shown(high))),
+            doc.or_dash(doc.whole(&at("n")), &at("n"), grouped),
+        )
+    });
+    let head = "<th scope=\"col\">Metric</th><th scope=\"col\">Value</th><th scope=\"col\">95% interval</th>\
+                <th scope=\"col\">n</th>";
     table("Task quality", head, &rows)
 }
 
@@ -67,9 +102,24 @@ fn mcnemar(doc: &Doc<'_>, key: &str) -> String {
     }
 }
 
+/// Whether answers are tokens.
+fn is_by_token(doc: &Doc<'_>) -> bool {
+    matches!(doc.text("/model/task"), Some("causal_language" | "masked_language"))
+}
+
+/// What only models of this kind are compared by.
+fn own_measure(doc: &Doc<'_>) -> Option<(&'static str, String)> {
+    let measures = [("Perplexity, ratio", "perplexity_ratio"), ("Similarities, Spearman", "similarity_spearman")];
+    let found = |key: &str| doc.number(&format!("/result/after/fidelity/{key}")).map(|x| fixed(x, 5));
+    measures.into_iter().find_map(|(label, key)| Some((label, found(key)?)))
+}
+
 fn fidelity(doc: &Doc<'_>) -> String {
     let base = "/result/after/fidelity";
     if doc.get(base).is_none() {
+        if doc.is_measured_only() && doc.get("/result/before").is_none() {
+            return String::new(); // there is nothing to be faithful to
+        }
         let reason = doc.reason(base).unwrap_or("the report gives no reason");
         return format!("<p class=\"missing\"><strong>Fidelity was not measured:</strong> {}.</p>\n", escape(reason));
     }
@@ -92,33 +142,37 @@ fn fidelity(doc: &Doc<'_>) -> String {
         }
         None => percent(value),
     });
-    let rows = doc.or_dash(doc.whole(&at("n")), &at("n"), grouped);
+    let count = doc.or_dash(doc.whole(&at("n")), &at("n"), grouped);
     let unit = match doc.text(&at("unit")) {
         Some("token") => "tokens",
         Some("word") => "words",
         _ => "rows",
     };
     if numbers::are_there(doc) {
-        let measured = facts(&[("Measured on", format!("{rows} {unit}: {on}"))]);
-        return format!("<h3>Fidelity to the original</h3>\n{measured}{}", numbers::section(doc));
+        let measured = facts(&[("Measured on", format!("{count} {unit}: {on}"))]);
+        return format!("<h3>Fidelity to the {}</h3>\n{measured}{}", doc.sides().0, numbers::section(doc));
     }
+    let mut measures = vec![
+        ("Measured on", format!("{count} {unit}: {on}")),
+        ("Same answer", agreement),
+        ("Cosine", doc.show(&at("cosine"), |x| fixed(x, 5))),
+    ];
+    measures.extend(own_measure(doc));
     let nats = |key: &str| doc.show(&at(key), small);
     format!(
-        "<h3>Fidelity to the original</h3>\n{}{}",
-        facts(&[
-            ("Measured on", format!("{rows} {unit}: {on}")),
-            ("Same answer", agreement),
-            ("Cosine", doc.show(&at("cosine"), |x| fixed(x, 5))),
-            ("Similarities, Spearman", doc.show(&at("similarity_spearman"), |x| fixed(x, 5))),
-        ]),
+        "<h3>Fidelity to the {}</h3>\n{}{}",
+        doc.sides().0,
+        facts(&measures),
         table(
             "Divergence of the outputs",
             "<th scope=\"col\">KL divergence, nats</th><th scope=\"col\">Mean</th><th scope=\"col\">Median</th>\
              <th scope=\"col\">95%</th><th scope=\"col\">99%</th><th scope=\"col\">Largest</th>\
              <th scope=\"col\" title=\"The original against a second scoring of itself, at most 64 rows\">Floor</th>",
             &format!(
-                "<tr><th scope=\"row\">original ‖ result</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                "<tr><th scope=\"row\">{} ‖ {}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
                  <td>{}</td></tr>\n",
+                doc.sides().0,
+                doc.sides().1,
                 nats("kl/mean"),
                 nats("kl/median"),
                 nats("kl/p95"),

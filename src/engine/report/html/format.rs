@@ -70,6 +70,12 @@ pub(crate) fn bytes_change(change: f64) -> String {
     format!("<span title=\"{sign}{} bytes\">{sign}{}</span>", grouped(change.abs() as u64), short_bytes(change.abs()))
 }
 
+/// A signed difference of bytes: `−10.6 MB`.
+pub(crate) fn signed_bytes(change: f64) -> String {
+    let sign = if change < 0.0 { "−" } else { "+" };
+    if change == 0.0 { "0".to_owned() } else { format!("{sign}{}", short_bytes(change.abs())) }
+}
+
 /// A count for people, the exact number on hover. HTML.
 pub(crate) fn count(count: f64) -> String {
     format!("<span title=\"{}\">{}</span>", grouped(count.max(0.0) as u64), short_count(count))
@@ -117,10 +123,33 @@ pub(crate) fn small(number: f64) -> String {
         let decimals = (2 - size.log10().floor() as i32).clamp(0, 6) as usize;
         fixed(number, decimals)
     } else {
-        let text = format!("{number:.2e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        minus(&format!("{digits}·10<sup>{exponent}</sup>"))
+        with_power(number, 2)
     }
+}
+
+/// A small number with two digits, for narrow places.
+pub(crate) fn brief(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e3).contains(&size) {
+        // Of the number as it is written, or 0.0999 would be 0.100
+        let rounded = format!("{size:.1e}").parse().unwrap_or(size);
+        fixed(number, (1 - f64::log10(rounded).floor() as i32).clamp(0, 6) as usize)
+    } else {
+        with_power(number, 0)
+    }
+}
+
+/// `2.50·10⁻⁷`: text for HTML and drawings alike.
+fn with_power(number: f64, decimals: usize) -> String {
+    let text = format!("{number:.decimals$e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let raised = exponent.chars().map(|letter| match letter.to_digit(10) {
+        Some(digit) => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'].get(digit as usize).copied().unwrap_or('?'),
+        None => '⁻',
+    });
+    format!("{}·10{}", minus(digits), raised.collect::<String>())
 }
 
 /// A share in hundredths, without running over.

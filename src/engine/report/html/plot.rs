@@ -37,6 +37,9 @@ struct Measure<'a> {
 }
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
+    if doc.get("/result/before").is_none() && doc.len("/result/stages") == 0 {
+        return String::new(); // one point says nothing that the numbers do not
+    }
     let Some(measure) = quality(doc).or_else(|| agreement(doc)) else {
         let reason = doc.reason("/result/after/quality").unwrap_or("no quality was measured");
         let lead = "There is nothing to draw against size:";
@@ -49,7 +52,7 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
 fn quality<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
     let metric = segment(doc.metric()?);
     let at = |base: &str| format!("{base}/quality/{metric}");
-    let points = points(doc, &at, point(doc, "original", "original", "/result/before", &at("/result/before")));
+    let points = points(doc, &at, point(doc, doc.sides().0, "original", "/result/before", &at("/result/before")));
     let floor = (metric == "accuracy").then(|| doc.number("/result/verdict/reference_floor/accuracy")).flatten();
     let ends = ["low", "high"].map(|end| doc.number(&format!("/result/after/quality_change/{metric}/{end}")));
     let paired = match (points.first().filter(|point| point.kind == "original"), ends) {
@@ -72,7 +75,7 @@ fn agreement<'a>(doc: &Doc<'_>) -> Option<Measure<'a>> {
     let at = |base: &str| format!("{base}/fidelity/top1_agreement");
     doc.number(&format!("{}/value", at("/result/after")))?;
     let original = doc.number("/result/before/size_bytes").filter(|bytes| drawable(*bytes, 1.0)).map(|bytes| Point {
-        label: "original".into(),
+        label: doc.sides().0.into(),
         kind: "original",
         bytes,
         value: 1.0,
@@ -94,7 +97,7 @@ fn points(doc: &Doc<'_>, at: &dyn Fn(&str) -> String, original: Option<Point>) -
         let method = doc.text(&format!("{base}/method")).unwrap_or("stage");
         points.extend(point(doc, &format!("after {method}"), "stage", &base, &at(&base)));
     }
-    points.extend(point(doc, "result", "result", "/result/after", &at("/result/after")));
+    points.extend(point(doc, doc.sides().1, "result", "/result/after", &at("/result/after")));
     points
 }
 

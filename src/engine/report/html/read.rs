@@ -75,6 +75,16 @@ impl<'a> Doc<'a> {
         self.or_dash(self.text(pointer), pointer, escape)
     }
 
+    /// Whether nothing was compressed: a model was measured as it is.
+    pub(super) fn is_measured_only(&self) -> bool {
+        self.get("/recipe").is_none() && self.len("/result/stages") == 0
+    }
+
+    /// What the two models are called.
+    pub(super) fn sides(&self) -> (&'static str, &'static str) {
+        if self.is_measured_only() { ("reference", "this model") } else { ("original", "result") }
+    }
+
     /// The metric that the page speaks of: the verdict's, else accuracy, else the first that was measured.
     pub(super) fn metric(&self) -> Option<&'a str> {
         let measured = self.keys("/result/after/quality");

@@ -1,7 +1,9 @@
-//! Every site, the worst first.
+//! Layer by layer: errors as colours, the worst sites with their numbers, how their weights lie.
 
-use super::format::{bytes, escape, fixed, name, small};
+use super::format::{bytes, escape, fixed, small};
+use super::histograms::histograms;
 use super::read::Doc;
+use super::strips::strips;
 use super::{each, table, titled};
 
 /// Sites that are shown at once.
@@ -11,55 +13,137 @@ const SHOWN: usize = 20;
 const NOISY_DB: f64 = 10.0;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
-    let mut order: Vec<(usize, f64)> = (0..doc.len("/result/sites"))
-        .map(|number| (number, doc.number(&format!("/result/sites/{number}/relative_error")).unwrap_or(-1.0)))
-        .collect();
-    if order.is_empty() {
-        return titled("sites", "Site by site", "The report lists no sites.", "");
+    let order = Order::of(doc);
+    if order.places.is_empty() {
+        return titled("sites", "Layer by layer", "The report lists no sites.", "");
     }
-    // Stable: sites with equal errors keep the model's order.
-    order.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let worst = order.first().map_or(0.0, |(_, error)| error.max(0.0));
-    let rows = |chosen: &[(usize, f64)]| each(chosen, |(number, _)| row(doc, *number, worst));
-    let shown = order.get(..SHOWN).unwrap_or(&order);
-    let mut body = table("Worst sites", HEAD, &rows(shown));
-    if order.len() > shown.len() {
-        let (count, all) = (order.len(), table("All sites", HEAD, &rows(&order)));
-        body = format!("{body}<details><summary>All {count} sites</summary>\n{all}</details>\n");
+    let columns = Columns::of(doc, &order);
+    let shown = order.places.get(..SHOWN).unwrap_or(&order.places);
+    let label = if order.key.is_some() { "Worst sites" } else { "Sites" };
+    let mut body = strips(doc) + &columns.table(doc, label, shown) + &histograms(doc, &order);
+    if order.places.len() > shown.len() {
+        let all = columns.table(doc, "All sites", &order.places);
+        body = format!("{body}<details><summary>All {} sites</summary>\n{all}</details>\n", order.places.len());
     }
-    let lead = "The sites whose weights moved most, first. Relative error is ‖W − Ŵ‖ / ‖W‖, or that of the outputs where \
-                inputs were seen; below 10 dB the signal-to-noise ratio is marked.";
-    titled("sites", "Site by site", lead, &body)
+    titled("sites", "Layer by layer", lead(doc, &order), &body)
 }
 
-const HEAD: &str = "<th scope=\"col\">Site</th><th scope=\"col\" class=\"text\">Category</th><th scope=\"col\" class=\"text\">Form</th>\
-                    <th scope=\"col\">Bits</th><th scope=\"col\">Rank</th><th scope=\"col\">Density</th>\
-                    <th scope=\"col\">Heads</th><th scope=\"col\">Before</th><th scope=\"col\">After</th>\
-                    <th scope=\"col\" colspan=\"2\">Relative error</th><th scope=\"col\">SQNR, dB</th>";
+fn lead(doc: &Doc<'_>, order: &Order) -> &'static str {
+    match order.key {
+        Some("output_error") => {
+            "Errors relative to the original’s, stronger where larger: ‖XWᵀ − XŴᵀ‖ / ‖XWᵀ‖ of what a site puts out on up to \
+             32 of the measured rows, and ‖W − Ŵ‖ / ‖W‖ of its weights. The table has the largest first; a \
+             signal-to-noise ratio below 10 dB is marked."
+        }
+        Some(_) => {
+            "‖W − Ŵ‖ / ‖W‖ of the weights, stronger where larger; the table has the largest first, and marks a \
+             signal-to-noise ratio below 10 dB. No rows were run, so what sites put out was not compared."
+        }
+        None if doc.get("/recipe").is_none() => "The model was measured as it is: its weights were compared with none.",
+        None => "Errors of the weights were not measured.",
+    }
+}
 
-fn row(doc: &Doc<'_>, number: usize, worst: f64) -> String {
-    let at = |key: &str| format!("/result/sites/{number}/{key}");
-    let whole = |key: &str| doc.show(&at(key), |value| fixed(value, 0));
-    let noise = doc.show(&at("sqnr_db"), |ratio| {
-        let ratio_text = fixed(ratio, 1);
-        if ratio < NOISY_DB { format!("<strong class=\"bad\">{ratio_text}</strong>") } else { ratio_text }
-    });
-    format!(
-        "<tr><th scope=\"row\"><code>{}</code></th><td class=\"text\">{}</td><td class=\"text\">{}</td><td>{}</td>\
-         <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"bar\">{}</td><td>{noise}</td>\
-         </tr>\n",
-        escape(doc.text(&at("site")).unwrap_or("unnamed")),
-        doc.or_dash(doc.text(&at("category")), &at("category"), name),
-        doc.show_text(&at("form")),
-        whole("bits"),
-        whole("rank"),
-        doc.show(&at("density"), |share| fixed(share, 2)),
-        whole("heads"),
-        doc.show(&at("before_bytes"), bytes),
-        doc.show(&at("after_bytes"), bytes),
-        doc.show(&at("relative_error"), small),
-        bar(doc.number(&at("relative_error")).unwrap_or(0.0), worst),
-    )
+/// The places of all sites, the worst first.
+pub(super) struct Order {
+    /// By which error; `None` where there is none, and the model's order stays.
+    pub(super) key: Option<&'static str>,
+    pub(super) places: Vec<usize>,
+}
+
+impl Order {
+    fn of(doc: &Doc<'_>) -> Self {
+        let sites = doc.len("/result/sites");
+        let error = |place: usize, key: &str| doc.number(&format!("/result/sites/{place}/{key}"));
+        let is_known = |key: &&str| (0..sites).any(|place| error(place, key).is_some());
+        let key = ["output_error", "relative_error"].into_iter().find(is_known);
+        let mut places: Vec<(usize, f64)> =
+            (0..sites).map(|place| (place, key.and_then(|key| error(place, key)).unwrap_or(-1.0))).collect();
+        // Stable: sites with equal errors keep the model's order
+        places.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Self { key, places: places.into_iter().map(|(place, _)| place).collect() }
+    }
+}
+
+/// Which columns say anything, and the worst errors for the bars.
+struct Columns {
+    keys: Vec<(&'static str, &'static str)>,
+    worst: f64,
+    key: Option<&'static str>,
+}
+
+/// Every column: its key and heading.
+const ALL: [(&str, &str); 11] = [
+    ("form", "Form"),
+    ("bits", "Bits"),
+    ("rank", "Rank"),
+    ("density", "Density"),
+    ("heads", "Heads"),
+    ("before_bytes", "Before"),
+    ("after_bytes", "After"),
+    ("output_error", "Error of outputs"),
+    ("relative_error", "Error of weights"),
+    ("sqnr_db", "SQNR, dB"),
+    ("cosine", "1 − cosine"),
+];
+
+impl Columns {
+    fn of(doc: &Doc<'_>, order: &Order) -> Self {
+        let values = |key: &str| -> Vec<Option<f64>> {
+            order.places.iter().map(|place| doc.number(&format!("/result/sites/{place}/{key}"))).collect()
+        };
+        let says = |key: &str| match key {
+            "form" => true,
+            // Heads are the same in all layers, and nothing is left out, unless something was pruned
+            "density" => values(key).iter().any(|value| *value != Some(1.0)),
+            "heads" => {
+                let heads: Vec<f64> = values(key).into_iter().flatten().collect();
+                heads.iter().any(|count| Some(count) != heads.first())
+            }
+            key => values(key).iter().any(Option::is_some),
+        };
+        let keys = ALL.into_iter().filter(|(key, _)| says(key)).collect();
+        let worst = order.key.map_or(0.0, |key| values(key).into_iter().flatten().fold(0.0, f64::max));
+        Self { keys, worst, key: order.key }
+    }
+
+    fn table(&self, doc: &Doc<'_>, label: &str, places: &[usize]) -> String {
+        let head = each(&self.keys, |(key, title)| match *key {
+            "form" => format!("<th scope=\"col\" class=\"text\">{title}</th>"),
+            key if Some(key) == self.key => format!("<th scope=\"col\" colspan=\"2\">{title}</th>"),
+            _ => format!("<th scope=\"col\">{title}</th>"),
+        });
+        let head = format!("<th scope=\"col\">Site</th>{head}");
+        table(label, &head, &each(places, |place| self.row(doc, *place)))
+    }
+
+    fn row(&self, doc: &Doc<'_>, place: usize) -> String {
+        let at = |key: &str| format!("/result/sites/{place}/{key}");
+        let cells = each(&self.keys, |(key, _)| {
+            let pointer = at(key);
+            let cell = match *key {
+                "form" => return format!("<td class=\"text\">{}</td>", doc.show_text(&pointer)),
+                "before_bytes" | "after_bytes" => doc.show(&pointer, bytes),
+                "density" => doc.show(&pointer, |share| fixed(share, 2)),
+                "output_error" | "relative_error" => doc.show(&pointer, small),
+                "cosine" => doc.show(&pointer, |cosine| small(1.0 - cosine)),
+                "sqnr_db" => doc.show(&pointer, noise),
+                _ => doc.show(&pointer, |value| fixed(value, 0)),
+            };
+            if Some(*key) == self.key {
+                let error = doc.number(&pointer).unwrap_or(0.0);
+                return format!("<td>{cell}</td><td class=\"bar\">{}</td>", bar(error, self.worst));
+            }
+            format!("<td>{cell}</td>")
+        });
+        let site = escape(doc.text(&at("site")).unwrap_or("unnamed"));
+        format!("<tr><th scope=\"row\"><code>{site}</code></th>{cells}</tr>\n")
+    }
+}
+
+fn noise(ratio: f64) -> String {
+    let text = fixed(ratio, 1);
+    if ratio < NOISY_DB { format!("<strong class=\"bad\">{text}</strong>") } else { text }
 }
 
 /// The error beside the worst one.

@@ -1,11 +1,12 @@
 //! Speed and memory, measured and predicted.
 
-use super::format::{bytes, escape, fixed, milliseconds, seconds};
+use super::format::{self, bytes, escape, fixed, milliseconds, seconds};
 use super::read::Doc;
-use super::{each, table, titled};
+use super::{each, latency as plot, table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
-    let lead = "Clocks differ from run to run and from host to host; nothing else in this report depends on them.";
+    let lead = "Bars end at the median of a call, dots stand at the 95% quantile. Clocks differ from run to run and from host \
+                to host; nothing else in this report depends on them.";
     titled("speed", "Speed and memory", lead, &format!("{}{}", latency(doc), compression(doc)))
 }
 
@@ -16,10 +17,13 @@ fn latency(doc: &Doc<'_>) -> String {
         return format!("<p class=\"missing\"><strong>Latency was not measured:</strong> {}.</p>\n", escape(reason));
     }
     let rows = each(0..entries, |number| latency_row(doc, number));
-    let head = "<th scope=\"col\">Batch × length</th><th scope=\"col\">Threads</th><th scope=\"col\">Original, \
-                median</th><th scope=\"col\">p95</th><th scope=\"col\">Result, median</th><th scope=\"col\">p95</th>\
-                <th scope=\"col\">Speed-up</th><th scope=\"col\">Runs</th>";
-    table("Latency", head, &rows)
+    let [first, second] = [doc.sides().0, doc.sides().1].map(format::name);
+    let head = format!(
+        "<th scope=\"col\">Batch × length</th><th scope=\"col\">Threads</th><th scope=\"col\">{first}, median</th>\
+         <th scope=\"col\">p95</th><th scope=\"col\">{second}, median</th><th scope=\"col\">p95</th>\
+         <th scope=\"col\">Speed-up</th><th scope=\"col\">Runs</th>"
+    );
+    plot::latency(doc) + &table("Latency", &head, &rows)
 }
 
 fn latency_row(doc: &Doc<'_>, number: usize) -> String {

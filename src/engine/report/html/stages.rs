@@ -2,11 +2,16 @@
 
 use super::format::{self, bytes, bytes_change, count, escape, name, percent, small};
 use super::read::{Doc, segment};
+use super::waterfall::waterfall;
 use super::{table, titled};
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
     let stages = doc.len("/result/stages");
-    let lead = "The model was measured after every stage: what each one saved, and what it cost.";
+    let lead =
+        "What each stage saved, and what the model was worth after it. A bar begins where the one before it ended.";
+    if doc.is_measured_only() {
+        return String::new();
+    }
     if stages == 0 {
         return titled("stages", "Stage by stage", "No stage was run.", "");
     }
@@ -25,7 +30,7 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
         rows.push_str(&row(doc, &base, Some(&before), metric, &format!("{}. {method}", number + 1)));
         before = base;
     }
-    titled("stages", "Stage by stage", lead, &table("Stages", &head, &rows))
+    titled("stages", "Stage by stage", lead, &(waterfall(doc) + &table("Stages", &head, &rows)))
 }
 
 /// One model: `label` is HTML; `before` is the pointer of the model that the stage began with.

@@ -22,6 +22,11 @@ pub(crate) fn rect(class: &str, at: (f64, f64), size: (f64, f64), title: &str) -
     )
 }
 
+/// Shapes that belong together; `title` is shown on hover.
+pub(crate) fn group(class: &str, title: &str, shapes: &str) -> String {
+    format!("<g class=\"{class}\"><title>{title}</title>\n{shapes}</g>\n")
+}
+
 /// The drawing, `width` by `height`, with what it shows in words.
 pub(crate) fn figure((width, height): (f64, f64), label: &str, shapes: &str) -> String {
     format!(

@@ -1,6 +1,6 @@
 //! The sentence on top, what must not be overlooked, and the four or five numbers.
 
-use super::format::{self, bytes, escape, fixed, milliseconds, name, percent, short_bytes, small};
+use super::format::{self, bytes, count, escape, fixed, milliseconds, name, percent, short_bytes, small};
 use super::read::{Doc, segment};
 use crate::engine::evaluate::metric::is_share;
 
@@ -74,7 +74,10 @@ fn no_quality(doc: &Doc<'_>) -> String {
 }
 
 fn tiles(doc: &Doc<'_>) -> String {
-    [size(doc), quality(doc), agreement(doc), bits(doc), latency(doc)].concat()
+    let alone = doc.is_measured_only() && doc.get("/result/before").is_none();
+    // Of a model on its own there is nothing to agree with and nothing that it was smaller than
+    let (agreement, bits) = if alone { (parameters(doc), String::new()) } else { (agreement(doc), bits(doc)) };
+    [size(doc), quality(doc), agreement, bits, latency(doc)].concat()
 }
 
 fn tile(label: &str, value: &str, note: &str) -> String {
@@ -124,6 +127,10 @@ fn agreement(doc: &Doc<'_>) -> String {
         return tile("Off the original’s numbers by", &doc.show(numbers, percent), note);
     }
     tile("Fidelity", "<span class=\"none\">not measured</span>", "")
+}
+
+fn parameters(doc: &Doc<'_>) -> String {
+    tile("Parameters", &doc.show("/result/after/parameters", count), "")
 }
 
 fn bits(doc: &Doc<'_>) -> String {
