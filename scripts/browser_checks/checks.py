@@ -180,6 +180,27 @@ def report_and_download(job):
     say("the report opens, and the download has the hash that stands beside it")
 
 
+def measure_by_form(model, rows):
+    """A model is measured as it is, beside itself."""
+    browser.go(f"{base}/jobs/new")
+    browser.events.clear()
+    browser.click(".kinds li:last-child a")
+    browser.loaded()
+    browser.fill("#model_id", model)
+    browser.fill("#reference_model_id", model)
+    browser.fill("#evaluation_dataset_id", rows)
+    browser.fill("#max_seq_length", "48")
+    browser.events.clear()
+    browser.click(".job-form button.primary")
+    browser.loaded()
+    browser.until("the job's end", "document.querySelector('.over .state')?.textContent === 'succeeded'")
+    job = path().split("/")[-1]
+    told = api(f"/v1/jobs/{job}/report")["result"]
+    assert told["after"]["fidelity"]["top1_agreement"]["value"] == 1, "it is near itself"
+    say("a model was measured by form")
+    return job
+
+
 def without_script(model):
     """A job is planned, started and cancelled by plain forms."""
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -233,6 +254,11 @@ def main():
         recipe = {"version": 1, "stages": [stage]}
         api("/v1/recipes", {"name": f"int{bits}-g{group}", "recipe": recipe})
         finish({**measured, "recipe_name": f"int{bits}-g{group}"})
+    three = {"version": 1, "stages": [{"method": "fold"},
+                                      {"method": "factorize", "targets": ["block.*.mlp.*"], "params": {"rank_ratio": 0.5}},
+                                      {"method": "quantize", "params": {"bits": 4}}]}
+    staged = finish({**measured, "recipe": three})
+    as_it_is = measure_by_form(model, rows)
     alone = finish({"model_id": model, "recipe_name": "int8", "labels": {"team": "search", "run": "7"}})
     cut = work / "cut" / "model.safetensors"
     cut.parent.mkdir()
@@ -243,7 +269,9 @@ def main():
         ("home", "/"), ("models", "/models"), ("model", f"/models/{model}"), ("model-invalid", f"/models/{invalid}"),
         ("model-search", f"/models/{model}?q=attention"), ("datasets", "/datasets"), ("dataset", f"/datasets/{rows}"),
         ("jobs", "/jobs"), ("jobs-filtered", f"/jobs?state=failed&kind=compress&model_id={model}"),
-        ("new-job", f"/jobs/new?model_id={model}"), ("plan", plan_address), ("job", f"/jobs/{job}"),
+        ("report", f"/v1/jobs/{staged}/report.html"), ("report-measured", f"/v1/jobs/{as_it_is}/report.html"),
+        ("report-unmeasured", f"/v1/jobs/{alone}/report.html"), ("job-measured", f"/jobs/{as_it_is}"),
+        ("measure", f"/jobs/new?kind=evaluate&model_id={model}"), ("new-job", f"/jobs/new?model_id={model}"), ("plan", plan_address), ("job", f"/jobs/{job}"),
         ("job-unmeasured", f"/jobs/{alone}"), ("job-stopped", f"/jobs/{stopped}"), ("recipes", "/recipes"), ("workers", "/workers"),
     ]:
         check(name, address)

@@ -294,6 +294,46 @@ async fn forms_post_and_redirect() {
 }
 
 #[tokio::test]
+async fn a_model_is_measured_by_a_form() {
+    let app = App::start().await;
+    assert!(good_page(&app, "/jobs/new?kind=evaluate").await.contains("There is no model to measure"));
+    let model = app.model(&own("tickets")).await;
+    assert!(good_page(&app, "/jobs/new?kind=evaluate").await.contains("There are no rows to measure on"));
+    let form = Form::new().text("name", "rows").file("r.jsonl", b"{\"text\": \"a\"}\n");
+    let rows = app.upload("/v1/datasets/files", form).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let link = format!("/jobs/new?kind=evaluate&model_id={model}");
+    assert!(good_page(&app, &format!("/models/{model}")).await.contains(&link.replace('&', "&#38;")));
+    let html = good_page(&app, &link).await;
+    assert!(html.contains(&format!("value=\"{model}\" selected")) && html.contains("Compared with"));
+
+    let fields = format!(
+        "kind=evaluate&model_id={model}&reference_model_id={model}&evaluation_dataset_id={rows}\
+         &metrics=fidelity&metrics=latency&max_seq_length=48&labels=run%3A7"
+    );
+    let job = post(&app, "/jobs", &fields).await.expect(303).header("location").to_owned();
+    let shown = app.get(&format!("/v1{job}")).await.expect(200).json();
+    assert_eq!((&shown["kind"], &shown["reference_model_id"]), (&json!("evaluate"), &json!(model)));
+    assert_eq!(shown["evaluate"], json!({"metrics": ["fidelity", "latency"], "max_seq_length": 48}));
+    assert_eq!(shown["labels"], json!({"run": "7"}));
+    let html = good_page(&app, &job).await;
+    assert!(html.contains("measured as it is") && html.contains("Compared with"));
+    post(&app, &format!("{job}/cancel"), "").await.expect(303);
+    let again = good_page(&app, &job).await;
+    let again = again.split('"').find(|part| part.starts_with("/jobs/new?")).unwrap().replace("&#38;", "&");
+    let html = good_page(&app, &again).await;
+    for kept in
+        ["value=\"fidelity\" checked", "value=\"latency\" checked", "value=\"48\"", &format!("\"{rows}\" selected")]
+    {
+        assert!(html.contains(kept), "'{kept}' is lost");
+    }
+    // What is wrong stands beside its field, and what was filled in stays
+    let wrong = format!("kind=evaluate&model_id={model}&metrics=beauty&metrics=latency&max_seq_length=many");
+    let refused = check_page("/jobs", &post(&app, "/jobs", &wrong).await.expect(422));
+    assert!(refused.contains("value=\"many\"") && refused.contains("value=\"latency\" checked"));
+    assert!(refused.matches("class=\"wrong-field\"").count() >= 1);
+}
+
+#[tokio::test]
 async fn what_is_wrong_stands_beside_its_field() {
     let app = App::start().await;
     let model = app.bare_model().await;

@@ -23,6 +23,12 @@ impl Fields {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Every value of a field that may be given more than once.
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        let values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.trim());
+        values.filter(|value| !value.is_empty()).collect()
+    }
+
     /// The text of a field for its input; empty where there is none.
     pub(super) fn text(&self, name: &str) -> String {
         self.get(name).unwrap_or_default().to_owned()

@@ -177,10 +177,21 @@ fn stream(id: JobId, last_seq: i64) -> Option<String> {
 
 /// The form of a job like this one.
 fn again(job: &Job) -> Option<String> {
-    if !job.state.is_terminal() || job.kind != JobKind::Compress {
+    if !job.state.is_terminal() {
         return None;
     }
-    let mut pairs = vec![("model_id", job.model_id?.to_string()), ("recipe_name", job.recipe_name.clone()?)];
+    let mut pairs = vec![("model_id", job.model_id?.to_string())];
+    match job.kind {
+        JobKind::Compress => pairs.push(("recipe_name", job.recipe_name.clone()?)),
+        JobKind::Evaluate => {
+            pairs.push(("kind", "evaluate".to_owned()));
+            pairs.extend(job.reference_model_id.map(|id| ("reference_model_id", id.to_string())));
+            let metrics = job.evaluate.as_ref().and_then(|evaluate| evaluate.get("metrics")?.as_array());
+            let metrics = metrics.into_iter().flatten().filter_map(Value::as_str);
+            pairs.extend(metrics.map(|metric| ("metrics", metric.to_owned())));
+        }
+        _ => return None,
+    }
     for (name, id) in [
         ("evaluation_dataset_id", job.evaluation_dataset_id),
         ("calibration_dataset_id", job.calibration_dataset_id),

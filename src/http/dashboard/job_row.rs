@@ -71,6 +71,7 @@ fn row(job: &Job, names: &HashMap<Uuid, Markup>, outcome: Option<&Outcome>) -> R
 pub(super) fn title(job: &Job) -> String {
     match job.kind {
         JobKind::Compress => recipe_title(job.recipe_name.as_deref(), job.recipe.as_ref()),
+        JobKind::Evaluate => "measured as it is".to_owned(),
         kind => kind.to_string(),
     }
 }

@@ -17,6 +17,7 @@ mod job;
 mod job_log;
 mod job_row;
 mod jobs;
+mod measure;
 mod model;
 mod models;
 mod new_job;

@@ -76,6 +76,7 @@ struct ModelPage {
     frame: Frame,
     path: String,
     compress: String,
+    measure: String,
     name: String,
     id: Markup,
     state: Markup,
@@ -133,6 +134,7 @@ async fn draw(app: &App, id: ModelId, query: &Fields, status: StatusCode, proble
     let page = ModelPage {
         frame: Frame::new(model.name.clone(), "/models").live(model.state == UploadState::Validating),
         compress: format!("/jobs/new?model_id={id}"),
+        measure: format!("/jobs/new?kind=evaluate&model_id={id}"),
         id: Markup::copyable(&id.to_string()),
         state: Markup::state(model.state.as_str()),
         is_ready: model.state == UploadState::Ready,

@@ -9,7 +9,7 @@ use super::choices::{self, Choice};
 use super::form::{Fields, InBody, InQuery};
 use super::frame::{Frame, Problems, page_with, see};
 use super::jobs::CHOICES;
-use super::plan;
+use super::{measure, plan};
 use crate::db::{self, ListFilter};
 use crate::engine::recipe::presets;
 use crate::http::error::{Detail, Result};
@@ -41,24 +41,26 @@ const POINTERS: &[&str] = &[
     "/labels",
 ];
 
-struct Select {
-    name: &'static str,
-    label: &'static str,
-    none: &'static str,
-    hint: &'static str,
-    is_required: bool,
-    options: Vec<Choice>,
-    problems: Vec<String>,
+/// A list to choose from.
+pub(super) struct Select {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) none: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) is_required: bool,
+    pub(super) options: Vec<Choice>,
+    pub(super) problems: Vec<String>,
 }
 
-struct Input {
-    name: &'static str,
-    label: &'static str,
-    mode: &'static str,
-    placeholder: &'static str,
-    hint: &'static str,
-    value: String,
-    problems: Vec<String>,
+/// A line to fill in.
+pub(super) struct Input {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) mode: &'static str,
+    pub(super) placeholder: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) value: String,
+    pub(super) problems: Vec<String>,
 }
 
 struct RecipeChoice {
@@ -81,6 +83,9 @@ struct NewJobPage {
 
 /// `GET /jobs/new`: the form, or with `step=plan` the plan of what was filled in.
 pub(super) async fn show(app: App, InQuery(query): InQuery, headers: HeaderMap) -> Result<Response> {
+    if measure::is_asked_for(&query) {
+        return measure::form(&app, &query, StatusCode::OK, &Problems::default()).await;
+    }
     if query.get("step") != Some("plan") {
         return form(&app, &query, StatusCode::OK, &Problems::default()).await;
     }
@@ -96,6 +101,9 @@ pub(super) async fn show(app: App, InQuery(query): InQuery, headers: HeaderMap) 
 
 /// `POST /jobs`: then the job's page.
 pub(super) async fn start(app: App, InBody(fields): InBody) -> Result<Response> {
+    if measure::is_asked_for(&fields) {
+        return measure::start(&app, &fields).await;
+    }
     let started = async {
         let checked = jobs::check(&app, &body(&fields)).await?;
         jobs::enqueue(&app, checked).await
@@ -117,6 +125,12 @@ pub(super) fn body(fields: &Fields) -> Value {
             body.insert((*name).to_owned(), json!(text));
         }
     }
+    common(fields, &mut body);
+    Value::Object(body)
+}
+
+/// What forms of all kinds of jobs have.
+pub(super) fn common(fields: &Fields, body: &mut Map<String, Value>) {
     if let Some(text) = fields.get("max_seq_length") {
         body.insert("evaluate".to_owned(), json!({ "max_seq_length": number(text) }));
     }
@@ -128,7 +142,6 @@ pub(super) fn body(fields: &Fields) -> Value {
     if let Some(text) = fields.get("labels") {
         body.insert("labels".to_owned(), labels(text));
     }
-    Value::Object(body)
 }
 
 /// A whole number; what is none stays a text, and is refused where the body is read.
@@ -212,7 +225,8 @@ fn selects(models: Vec<Choice>, data: impl Fn(&str) -> Vec<Choice>, problems: &P
     ]
 }
 
-fn inputs(fields: &Fields, problems: &Problems) -> Vec<Input> {
+/// The lines of [`common`].
+pub(super) fn inputs(fields: &Fields, problems: &Problems) -> Vec<Input> {
     let input = |name, label, mode, placeholder, hint, pointer: &str| Input {
         name,
         label,
