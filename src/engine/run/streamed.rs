@@ -136,7 +136,13 @@ impl Work<'_> {
             let changed = some.par_iter().map(|rows| self.part(rows.clone())).collect::<Result<Vec<Part>>>()?;
             for part in changed {
                 for (tensor, bytes) in &part.tensors {
-                    out.part(&tensor.name, bytes)?;
+                    // Each part tells its own shape; the file holds the whole's, once
+                    let is_shape = is_cut && tensor.name.strip_prefix(&self.site.spec.module) == Some(".weight_shape");
+                    if !is_shape {
+                        out.part(&tensor.name, bytes)?;
+                    } else if !out.begun.contains_key(&tensor.name) {
+                        out.part(&tensor.name, &self.shape())?;
+                    }
                 }
                 distance.join(&part.distance);
                 centered = part.centered;
@@ -146,6 +152,12 @@ impl Work<'_> {
         }
         let distance = centered.unwrap_or(distance);
         if distance.relative().is_finite() { Ok((distance, found)) } else { Err(self.not_finite()?) }
+    }
+
+    /// The shape of the whole, as packed codes have it beside them.
+    fn shape(&self) -> Vec<u8> {
+        let spec = &self.site.spec;
+        [spec.out, spec.r#in].iter().flat_map(|size| (*size as i64).to_le_bytes()).collect()
     }
 
     fn part(&self, rows: Range<usize>) -> Result<Part> {
