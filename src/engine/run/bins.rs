@@ -134,7 +134,9 @@ mod tests {
         let middle = (first.len() / 2) as f64;
         for (numbers, counts) in [(&all, &first), (&other, &second)] {
             let mut expected = vec![0_u64; counts.len()];
-            numbers.iter().for_each(|x| expected[(f64::from(*x) / width + 0.5 + middle).floor() as usize] += 1);
+            for x in numbers {
+                expected[(f64::from(*x) / width + 0.5 + middle).floor() as usize] += 1;
+            }
             assert_eq!(*counts, expected);
         }
         assert!(first[0] + second[0] + first.last().unwrap() + second.last().unwrap() > 0, "no bins beyond the ends");

@@ -6,7 +6,7 @@ use super::svg::{figure, rect, text};
 use super::{each, table, titled};
 
 const WIDTH: f64 = 920.0;
-const LEFT: f64 = 76.0;
+const LEFT: f64 = 100.0;
 const ROW: f64 = 44.0;
 
 /// A category's bytes.
@@ -102,30 +102,35 @@ fn class(category: &str) -> &'static str {
 fn sums(doc: &Doc<'_>, parts: &[Part<'_>]) -> String {
     let (before, after) = (total(parts, |part| part.before.unwrap_or(0)), total(parts, |part| part.after));
     let known = parts.iter().any(|part| part.before.is_some());
-    let cells = if known {
+    let (first, second) = sides(doc);
+    // Of a model on its own there is one column
+    let (head, cells) = if known {
         let change = bytes_change(after as f64 - before as f64);
-        format!("<td>{}</td><td>{}</td><td>{change}</td>", bytes(before as f64), bytes(after as f64))
+        let head = [&*name(first), &*name(second), "Change"].map(|title| format!("<th scope=\"col\">{title}</th>"));
+        let cells = format!("<td>{}</td><td>{}</td><td>{change}</td>", bytes(before as f64), bytes(after as f64));
+        (head.concat(), cells)
     } else {
-        format!("<td></td><td>{}</td><td></td>", bytes(after as f64))
+        ("<th scope=\"col\">Bytes</th>".to_owned(), format!("<td>{}</td>", bytes(after as f64)))
     };
-    let rows = each(parts, |part| row(doc, part, after))
+    let rows = each(parts, |part| row(doc, part, (after, known)))
         + &format!("<tr class=\"total\"><th scope=\"row\">Weight files</th>{cells}<td>100%</td></tr>\n");
-    let head = "<th scope=\"col\">Category</th><th scope=\"col\">Before</th><th scope=\"col\">After</th>\
-                <th scope=\"col\">Change</th><th scope=\"col\">Share of the result</th>";
-    table("Bytes by category", head, &rows) + &mismatch(doc, before, after)
+    let share = if known { "Share of the result" } else { "Share" };
+    let head = format!("<th scope=\"col\">Category</th>{head}<th scope=\"col\">{share}</th>");
+    table("Bytes by category", &head, &rows) + &mismatch(doc, before, after)
 }
 
-fn row(doc: &Doc<'_>, part: &Part<'_>, all: u64) -> String {
+fn row(doc: &Doc<'_>, part: &Part<'_>, (all, known): (u64, bool)) -> String {
     let pointer = format!("/result/bytes_by_category/{}/before", segment(part.category));
     let change = part.before.map(|before| part.after as f64 - before as f64);
+    let compared = |cell: String| if known { format!("<td>{cell}</td>") } else { String::new() };
     format!(
         "<tr><th scope=\"row\"><svg class=\"swatch\" viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"{}\" \
-         width=\"10\" height=\"10\"/></svg>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}%</td></tr>\n",
+         width=\"10\" height=\"10\"/></svg>{}</th>{}<td>{}</td>{}<td>{}%</td></tr>\n",
         class(part.category),
         name(part.category),
-        doc.or_dash(part.before, &pointer, |before| bytes(before as f64)),
+        compared(doc.or_dash(part.before, &pointer, |before| bytes(before as f64))),
         bytes(part.after as f64),
-        doc.or_dash(change, &pointer, bytes_change),
+        compared(doc.or_dash(change, &pointer, bytes_change)),
         fixed(100.0 * part.after as f64 / all.max(1) as f64, 1),
     )
 }

@@ -74,6 +74,10 @@ struct Columns {
 
 /// Every column: its key and heading.
 const ALL: [(&str, &str); 11] = [
+    ("output_error", "Error of outputs"),
+    ("relative_error", "Error of weights"),
+    ("sqnr_db", "SQNR, dB"),
+    ("cosine", "1 − cosine"),
     ("form", "Form"),
     ("bits", "Bits"),
     ("rank", "Rank"),
@@ -81,10 +85,6 @@ const ALL: [(&str, &str); 11] = [
     ("heads", "Heads"),
     ("before_bytes", "Before"),
     ("after_bytes", "After"),
-    ("output_error", "Error of outputs"),
-    ("relative_error", "Error of weights"),
-    ("sqnr_db", "SQNR, dB"),
-    ("cosine", "1 − cosine"),
 ];
 
 impl Columns {
@@ -109,6 +109,7 @@ impl Columns {
 
     fn table(&self, doc: &Doc<'_>, label: &str, places: &[usize]) -> String {
         let head = each(&self.keys, |(key, title)| match *key {
+            "after_bytes" if doc.get("/result/before").is_none() => "<th scope=\"col\">Bytes</th>".to_owned(),
             "form" => format!("<th scope=\"col\" class=\"text\">{title}</th>"),
             key if Some(key) == self.key => format!("<th scope=\"col\" colspan=\"2\">{title}</th>"),
             _ => format!("<th scope=\"col\">{title}</th>"),

@@ -107,7 +107,12 @@ fn quality(doc: &Doc<'_>) -> String {
             let (moved, unit) = (format::change(metric), if is_share(metric) { " points" } else { "" });
             format!("{}{unit} · 95% {} to {}", moved(value), moved(low), moved(high))
         }
-        _ => "no original to compare with".to_owned(),
+        _ => {
+            let end = |end: &str| doc.number(&format!("/result/after/quality/{}/{end}", segment(metric)));
+            let shown = format::value(metric);
+            let interval = end("low").zip(end("high"));
+            interval.map_or_else(String::new, |(low, high)| format!("95% {} to {}", shown(low), shown(high)))
+        }
     };
     tile(&name(metric), &doc.show(&pointer, format::value(metric)), &note)
 }
