@@ -26,7 +26,8 @@ const MOST_OUTPUTS: usize = 1 << 22;
 ///
 /// # Cost
 ///
-/// Three forward passes over these rows. The sums are taken row by row in the rows' order, so they do not depend on threads.
+/// Three forward passes over these rows, block by block: of models that stay in their files one block is in memory. The sums
+/// are taken row by row in the rows' order, so they do not depend on threads.
 ///
 /// # Errors
 ///
@@ -39,23 +40,33 @@ pub(super) fn errors(
 ) -> Result<Vec<Option<f64>>> {
     let Some(wiring) = &original.wiring else { return Ok(vec![None; original.sites.len()]) };
     let sample = rows.select(&sample(&rows.lengths()));
-    let (original, result) = (original.realized()?, result.realized()?);
-    let pair = Pair { original: &original, result: &result, wiring };
-    let total = sample.ids.len();
+    let row = |(ids, types): (&Vec<u32>, &Vec<u32>)| Packed::new([(ids.as_slice(), types.as_slice())]);
+    let rows: Vec<Packed> = sample.ids.iter().zip(&sample.type_ids).map(row).collect();
     let mut sums = vec![Sums::default(); original.sites.len()];
-    for start in (0..total).step_by(ctx.threads.max(1)) {
-        let end = (start + ctx.threads.max(1)).min(total);
-        let row = |at: usize| {
-            let (ids, types) = sample.ids.get(at).zip(sample.type_ids.get(at)).ok_or_else(lost)?;
-            pair.row(&Packed::new([(ids.as_slice(), types.as_slice())]))
+    let mut add = |found: Vec<Seen>| -> Vec<Tensor> {
+        let one = |(x, more): Seen| {
+            sums.iter_mut().zip(more).for_each(|(sum, more)| sum.join(more));
+            x
         };
-        for found in (start..end).into_par_iter().map(row).collect::<Result<Vec<_>>>()? {
-            sums.iter_mut().zip(found).for_each(|(sum, more)| sum.join(more));
-        }
-        ctx.progress(end, total, "rows")?;
+        found.into_iter().map(one).collect()
+    };
+    // Of either model what is looked at is in memory, and no more
+    let pair = Pair { original: &original.at_tables()?, result: &result.at_tables()?, wiring };
+    let mut states = add(rows.par_iter().map(|row| pair.tables(row)).collect::<Result<_>>()?);
+    for block in 0..wiring.blocks.len() {
+        let pair = Pair { original: &original.at_block(block)?, result: &result.at_block(block)?, wiring };
+        let step = |(row, x): (&Packed, &Tensor)| pair.watch(|tap| pair.original.block(block, row, x, Some(tap)));
+        states = add(rows.par_iter().zip(states.par_iter()).map(step).collect::<Result<_>>()?);
+        ctx.progress(block + 1, wiring.blocks.len(), "blocks")?;
     }
+    let pair = Pair { original: &original.at_end()?, result: &result.at_end()?, wiring };
+    let end = |(row, x): (&Packed, &Tensor)| pair.watch(|tap| pair.original.finish(row, x, Some(tap)));
+    add(rows.par_iter().zip(states.par_iter()).map(end).collect::<Result<_>>()?);
     Ok(sums.into_iter().map(Sums::relative).collect())
 }
+
+/// The states of a row, and what was found of every site on the way.
+type Seen = (Tensor, Vec<Sums>);
 
 /// The places of the rows that are looked at.
 fn sample(lengths: &[usize]) -> Vec<usize> {
@@ -104,7 +115,7 @@ impl Sums {
     }
 }
 
-/// Original and result, decoded.
+/// Original and result, as far as they are looked at, decoded.
 struct Pair<'a> {
     original: &'a Model,
     result: &'a Model,
@@ -112,21 +123,9 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// The sums of every site over one row.
-    fn row(&self, row: &Packed) -> Result<Vec<Sums>> {
+    /// What a row looks up in the tables, and the states that come of it.
+    fn tables(&self, row: &Packed) -> Result<Seen> {
         let mut sums = vec![Sums::default(); self.original.sites.len()];
-        self.tables(row, &mut sums)?;
-        let taps = Outputs { pair: self, sums: Mutex::new(Ok(sums)) };
-        let mut x = self.original.embed(row)?;
-        for block in 0..self.wiring.blocks.len() {
-            x = self.original.block(block, row, &x, Some(&taps))?;
-        }
-        self.original.finish(row, &x, Some(&taps))?;
-        taps.sums.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))?
-    }
-
-    /// What the row looks up in the tables.
-    fn tables(&self, row: &Packed, sums: &mut [Sums]) -> Result<()> {
         let offset = self.original.spec.as_ref().map_or(0, |spec| spec.position_offset as u32);
         let places: Vec<u32> = (0..row.ids.len() as u32).map(|place| place + offset).collect();
         let tables = [
@@ -138,9 +137,17 @@ impl Pair<'_> {
             let Some(site) = site else { continue };
             let (before, after) = self.maps(site)?;
             let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
-            self.compare(site, &before.rows(&ids)?, &after.rows(&ids)?, sums)?;
+            self.compare(site, &before.rows(&ids)?, &after.rows(&ids)?, &mut sums)?;
         }
-        Ok(())
+        Ok((self.original.embed(row)?, sums))
+    }
+
+    /// What sites put out while something runs.
+    fn watch(&self, run: impl FnOnce(&dyn Tap) -> Result<Tensor>) -> Result<Seen> {
+        let taps = Outputs { pair: self, sums: Mutex::new(Ok(vec![Sums::default(); self.original.sites.len()])) };
+        let x = run(&taps)?;
+        let sums = taps.sums.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))??;
+        Ok((x, sums))
     }
 
     fn maps(&self, site: usize) -> Result<(&Linear, &Linear)> {

@@ -6,12 +6,14 @@ use super::{each, facts, numbers, table, titled};
 use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
+    let is_run = ["quality", "fidelity"].iter().any(|key| doc.get(&format!("/result/after/{key}")).is_some());
     let (title, lead) = match (doc.is_measured_only(), doc.get("/result/before").is_some()) {
         (true, false) => ("What it is worth", "Task quality, with the 95% interval of the model alone."),
         (true, true) => (
             "How the two compare",
             "Both answered the same rows in one process. The interval is that of the difference.",
         ),
+        _ if !is_run => ("What it cost", "The models were not run."),
         _ => (
             "What it cost",
             "Original and result answered the same rows in one process. The interval is that of the difference.",

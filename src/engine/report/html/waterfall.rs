@@ -83,14 +83,16 @@ fn whole(bytes: f64) -> String {
 /// What stands beside the bars: the metric, and how near the answers are to the original's.
 struct Beside {
     metric: Option<String>,
-    nearness: (&'static str, &'static str),
+    /// Where it stands, and what it is called.
+    nearness: Option<(&'static str, &'static str)>,
 }
 
 impl Beside {
     fn of(doc: &Doc<'_>) -> Self {
         let metric = doc.metric().or_else(|| doc.keys("/result/stages/0/quality").first().copied());
-        let has_kl = doc.number("/result/after/fidelity/kl/mean").is_some();
-        let nearness = if has_kl { ("fidelity/kl/mean", "mean KL") } else { ("fidelity/cosine", "cosine") };
+        let measures = [("fidelity/kl/mean", "mean KL"), ("fidelity/cosine", "cosine")];
+        let is_known = |(at, _): &(&str, &str)| doc.number(&format!("/result/after/{at}")).is_some();
+        let nearness = measures.into_iter().find(is_known);
         Self { metric: metric.map(str::to_owned), nearness }
     }
 
@@ -99,7 +101,7 @@ impl Beside {
         let [first, second] = COLUMNS;
         let bytes = text("tick", (LEFT, 14.0), "start", "weight files");
         let quality = text("tick", (first, 14.0), "end", &metric);
-        bytes + &quality + &text("tick", (second, 14.0), "end", self.nearness.1)
+        bytes + &quality + &self.nearness.map_or_else(String::new, |(_, head)| text("tick", (second, 14.0), "end", head))
     }
 
     fn row(&self, doc: &Doc<'_>, base: &str, line: f64, is_original: bool) -> String {
@@ -108,7 +110,8 @@ impl Beside {
             let value = doc.number(&format!("{base}/quality/{}/value", segment(metric)))?;
             Some(text("value", (first, line), "end", &format::value(metric)(value)))
         });
-        let nearness = doc.number(&format!("{base}/{}", self.nearness.0)).filter(|_| !is_original);
+        let nearness = self.nearness.filter(|_| !is_original);
+        let nearness = nearness.and_then(|(at, _)| doc.number(&format!("{base}/{at}")));
         let nearness = nearness.map(|value| text("value", (second, line), "end", &small(value)));
         quality.unwrap_or_default() + &nearness.unwrap_or_default()
     }

@@ -26,7 +26,7 @@ impl Stopwatch for Still {
     }
 }
 
-fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'_>)) {
+fn with_model(name: &str, (threads, resident_bytes): (usize, u64), see: impl FnOnce(&Model, &RunContext<'_>)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models").join(name);
     let files: Vec<_> = ["config.json", "model.safetensors"].iter().map(|name| input(&folder, name).unwrap()).collect();
     let scratch = tempfile::tempdir().unwrap();
@@ -35,6 +35,7 @@ fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'
         stopwatch: &Still,
         device: Device::Cpu,
         threads,
+        resident_bytes,
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),
@@ -63,7 +64,7 @@ fn scaled(model: &Model, site: usize, factor: f64) -> Model {
 #[test]
 fn the_changed_map_alone_is_off_and_by_what_it_was_changed() {
     for name in ["bert-relu", "llama-gqa", "gpt2-classify", "roberta-tags", "llama-embed-mean"] {
-        with_model(name, 2, |model, ctx| {
+        with_model(name, (2, u64::MAX), |model, ctx| {
             let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
             let same = errors(model, model, &rows, ctx).unwrap();
             for site in 0..model.sites.len() {
@@ -86,12 +87,29 @@ fn the_changed_map_alone_is_off_and_by_what_it_was_changed() {
 fn errors_do_not_depend_on_threads() {
     let mut found = Vec::new();
     for threads in [1, 3] {
-        with_model("bert-relu", threads, |model, ctx| {
+        with_model("bert-relu", (threads, u64::MAX), |model, ctx| {
             let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
             found.push(errors(model, &scaled(model, 4, 0.9), &rows, ctx).unwrap());
         });
     }
     assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn models_in_their_files_are_compared_as_those_in_memory() {
+    for name in ["bert-relu", "llama-tied"] {
+        let mut found = Vec::new();
+        for resident_bytes in [u64::MAX, 0] {
+            with_model(name, (2, resident_bytes), |model, ctx| {
+                assert_eq!(model.is_stored(), resident_bytes == 0);
+                let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+                let memory = model.at_block(0).unwrap();
+                let site = model.wiring.as_ref().unwrap().blocks[0].down;
+                found.push(errors(model, &scaled(&memory, site, 0.9), &rows, ctx).unwrap());
+            });
+        }
+        assert!(found[0] == found[1] && found[0].iter().flatten().any(|error| *error > 0.05), "{name}");
+    }
 }
 
 #[test]
