@@ -62,7 +62,7 @@ mod tests {
     fn the_identity_holds_and_the_target_is_the_best() {
         let (x, w) = (draw((200, 6)), draw((4, 6)));
         let changed = (&x + (draw((200, 6)) * 0.3).unwrap()).unwrap();
-        let moments = Moments::of(&changed, Some(&x), Wanted { gram: true, cross: true }).unwrap();
+        let moments = Moments::of(&changed, Some(&x), Wanted { gram: true, cross: true, ..Wanted::default() }).unwrap();
         let flat = w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let best = Tensor::from_vec(target(&flat, &moments, 0.0).unwrap(), (4, 6), &Device::Cpu).unwrap();
         let least = distance(&x, &w, &changed, &best);
@@ -80,7 +80,7 @@ mod tests {
     fn where_nothing_changed_and_under_endless_damping_it_is_the_weight_itself() {
         let (x, w) = (draw((50, 5)), draw((3, 5)));
         let flat = w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let both = Wanted { gram: true, cross: true };
+        let both = Wanted { gram: true, cross: true, ..Wanted::default() };
         let same = Moments::of(&x, Some(&x), both).unwrap();
         let other = Moments::of(&draw((50, 5)), Some(&x), both).unwrap();
         for found in [target(&flat, &same, 0.01).unwrap(), target(&flat, &other, 1e9).unwrap()] {

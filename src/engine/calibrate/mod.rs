@@ -6,13 +6,21 @@
 //!
 //! With `X [tokens, in]` what the original's site is fed and `X̂` what the compressed model's is, a method that minimizes
 //! `‖X Wᵀ - X̂ Ŵᵀ‖²` minimizes `‖X̂ (W* - Ŵ)ᵀ‖²` ([`anchored`]).
+//!
+//! What comes back from the loss of labels that the model draws itself is summed up in the same way, block by block from the last to
+//! the first ([`backward`], [`gradients`]).
 
 pub mod anchored;
+pub mod backward;
+pub mod gradients;
 mod held;
+mod labels;
 pub mod moments;
 pub mod rows;
 pub mod stream;
 
+pub use backward::Backward;
+pub use gradients::{GradientSites, Gradients, Squares, WantedGradients};
 pub(in crate::engine) use held::Held;
-pub use moments::{Moments, Wanted};
+pub use moments::{Moments, TokenWeights, Wanted};
 pub use stream::{Sites, Stream};

@@ -13,6 +13,26 @@ pub struct Wanted {
     pub gram: bool,
     /// `X̂ᵀX`, as much again.
     pub cross: bool,
+    /// What each token counts.
+    #[serde(default)]
+    pub weights: TokenWeights,
+}
+
+/// What each token `t` counts in a site's sums of squares and products: they are `Σ_t a_t x_t x_tᵀ`. Weights have mean 1 over the
+/// tokens of a row, so means over tokens stay means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenWeights {
+    /// `a_t = 1`.
+    #[default]
+    Even,
+    /// `a_t = (1 / heads) Σ_h Σ_i P_h[i, t]`: the attention that the token is given in the site's block by all tokens of its row,
+    /// itself among them, in the mean over heads; where two models go side by side, the original's. Sites behind the blocks
+    /// count evenly. Costs half an attention more. In a causal model tokens that stand early can be given more.
+    ///
+    /// Source: "attention concentration" of RSQ, Sung et al. 2025, arXiv 2503.01820, which scales `x_t` by it and brings it to a
+    /// fixed range first; here it weighs `x_t x_tᵀ` as it is.
+    Attention,
 }
 
 /// Sums over the inputs of a site, in f64.
@@ -22,13 +42,13 @@ pub struct Moments {
     pub tokens: u64,
     /// `Σ x_j`, `[in]`.
     pub sums: Vec<f64>,
-    /// `Σ x_j²`, `[in]`.
+    /// `Σ a x_j²`, `[in]`; `a = 1` but for [`Wanted::weights`].
     pub squares: Vec<f64>,
     /// `max |x_j|`, `[in]`.
     pub largest: Vec<f32>,
-    /// `X̂ᵀX̂`, `[in, in]`.
+    /// `X̂ᵀ diag(a) X̂`, `[in, in]`.
     pub gram: Option<Vec<f64>>,
-    /// `X̂ᵀX`, `[in, in]`: row by what the compressed model's site is fed, column by what the original's is.
+    /// `X̂ᵀ diag(a) X`, `[in, in]`: row by what the compressed model's site is fed, column by what the original's is.
     pub cross: Option<Vec<f64>>,
 }
 
@@ -40,8 +60,29 @@ impl Moments {
     ///
     /// Shapes that differ.
     pub fn of(fed: &Tensor, original: Option<&Tensor>, wanted: Wanted) -> Result<Self> {
+        Self::weighted(fed, original, None, wanted)
+    }
+
+    /// The same with what each token counts, `[tokens]`. Sums and largest values stay those of the tokens themselves.
+    ///
+    /// # Errors
+    ///
+    /// Shapes that differ, and a weight below 0.
+    pub fn weighted(
+        fed: &Tensor,
+        original: Option<&Tensor>,
+        weights: Option<&[f32]>,
+        wanted: Wanted,
+    ) -> Result<Self> {
         let (tokens, width) = fed.dims2()?;
-        let x = fed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        let mut x = fed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| !(*a >= 0.0))) {
+            return Err(EngineError::Internal("every token needs a weight of 0 or more".into()));
+        }
+        let scale = |x: &mut [f32]| {
+            let lines = x.chunks_exact_mut(width.max(1)).zip(weights.into_iter().flatten());
+            lines.for_each(|(line, a)| line.iter_mut().for_each(|x| *x *= a.sqrt()));
+        };
         let mut all = Self {
             tokens: tokens as u64,
             sums: vec![0.0; width],
@@ -50,12 +91,14 @@ impl Moments {
             ..Self::default()
         };
         for line in x.chunks_exact(width.max(1)) {
-            let cells = all.sums.iter_mut().zip(&mut all.squares).zip(&mut all.largest);
-            for (((sum, square), largest), x) in cells.zip(line) {
+            for ((sum, largest), x) in all.sums.iter_mut().zip(&mut all.largest).zip(line) {
                 *sum += f64::from(*x);
-                *square += f64::from(*x) * f64::from(*x);
                 *largest = largest.max(x.abs());
             }
+        }
+        scale(&mut x);
+        for line in x.chunks_exact(width.max(1)) {
+            all.squares.iter_mut().zip(line).for_each(|(square, x)| *square += f64::from(*x) * f64::from(*x));
         }
         if wanted.gram {
             all.gram = Some(add_product(vec![0.0; width * width], &x, &x, width)?);
@@ -64,7 +107,8 @@ impl Moments {
             if original.dims2()? != (tokens, width) {
                 return Err(EngineError::Internal("original and compressed model are fed other shapes".into()));
             }
-            let other = original.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+            let mut other = original.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+            scale(&mut other);
             all.cross = Some(add_product(vec![0.0; width * width], &x, &other, width)?);
         }
         Ok(all)
@@ -114,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Wanted = Wanted { gram: true, cross: true };
+    const BOTH: Wanted = Wanted { gram: true, cross: true, weights: TokenWeights::Even };
 
     fn draw(tokens: usize, width: usize) -> Tensor {
         Tensor::randn(0.3f32, 1.0, (tokens, width), &Device::Cpu).unwrap()
@@ -147,6 +191,22 @@ mod tests {
         }
         assert_eq!(whole.largest, parts.largest);
         assert!(near(&whole.sums, &parts.sums));
+    }
+
+    #[test]
+    fn a_token_that_counts_twice_is_as_two_and_one_that_counts_nothing_as_none() {
+        let (fed, original) = (draw(4, 3), draw(4, 3));
+        let weighted = Moments::weighted(&fed, Some(&original), Some(&[2.0, 1.0, 0.0, 1.0]), BOTH).unwrap();
+        let places = Tensor::new(&[0u32, 0, 1, 3], &Device::Cpu).unwrap();
+        let repeat = |x: &Tensor| x.index_select(&places, 0).unwrap();
+        let repeated = Moments::of(&repeat(&fed), Some(&repeat(&original)), BOTH).unwrap();
+        let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5); // f32 roots of weights
+        assert!(near(&weighted.squares, &repeated.squares));
+        assert!(near(weighted.gram.as_ref().unwrap(), repeated.gram.as_ref().unwrap()));
+        assert!(near(weighted.cross.as_ref().unwrap(), repeated.cross.as_ref().unwrap()));
+        assert_eq!(weighted.sums, Moments::of(&fed, None, BOTH).unwrap().sums);
+        assert!(Moments::weighted(&fed, None, Some(&[1.0; 3]), BOTH).is_err());
+        assert!(Moments::weighted(&fed, None, Some(&[1.0, 1.0, f32::NAN, 1.0]), BOTH).is_err());
     }
 
     #[test]

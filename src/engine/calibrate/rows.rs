@@ -101,7 +101,7 @@ fn made(
 }
 
 /// A token drawn from the softmax of its logits.
-fn draw(logits: &[f32], random: u64) -> u32 {
+pub(super) fn draw(logits: &[f32], random: u64) -> u32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |x: &f32| f64::from(x - top).exp();
     let total: f64 = logits.iter().map(weight).sum();

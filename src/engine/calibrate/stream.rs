@@ -9,17 +9,18 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::held::Held;
-use super::{Moments, Wanted};
+use super::{Moments, TokenWeights, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::build::Model;
+use crate::engine::kernels::attention::{Attending, Offsets, received};
 use crate::engine::model::forward::{Packed, Tap};
 
 /// Rows of a batch, at most.
-const BATCH_ROWS: usize = 64;
+pub(super) const BATCH_ROWS: usize = 64;
 /// Tokens of a batch, at most; a longer row is a batch of its own.
-const BATCH_TOKENS: usize = 2048;
+pub(super) const BATCH_TOKENS: usize = 2048;
 
 /// Moments by index of the site.
 pub type Sites = BTreeMap<usize, Moments>;
@@ -91,15 +92,17 @@ impl Stream {
         if original.is_some_and(|(other, _)| other.next != self.next || other.batches.len() != self.batches.len()) {
             return Err(EngineError::Internal("original and compressed model are not at the same block".into()));
         }
-        let fed = |stream: &Self, model: &Model, i: usize| -> Result<BTreeMap<usize, Tensor>> {
-            let taps = Inputs { sites, seen: Mutex::default() };
+        let fed = |stream: &Self, model: &Model, i: usize, wanted: Wanted| -> Result<Seen> {
+            let taps = Inputs { sites, weights: wanted.weights, seen: Mutex::default() };
             model.block(self.next, stream.batch(i)?, &stream.states(i)?, Some(&taps))?;
-            taps.seen.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))
+            taps.into_seen()
         };
         let one = |i: usize| -> Result<Sites> {
-            let ours = fed(self, model, i)?;
-            let theirs = original.map(|(stream, model)| fed(stream, model, i)).transpose()?.unwrap_or_default();
-            ours.iter().map(|(site, x)| Ok((*site, Moments::of(x, theirs.get(site), wanted)?))).collect()
+            let ours = fed(self, model, i, if original.is_some() { Wanted::default() } else { wanted })?;
+            let theirs = original.map(|(stream, model)| fed(stream, model, i, wanted)).transpose()?;
+            let weights = theirs.as_ref().unwrap_or(&ours).received.as_deref();
+            let other = |site| theirs.as_ref().and_then(|seen| seen.fed.get(site));
+            ours.fed.iter().map(|(site, x)| Ok((*site, Moments::weighted(x, other(site), weights, wanted)?))).collect()
         };
         let mut all = Sites::new();
         let total = self.batches.len();
@@ -144,10 +147,9 @@ impl Stream {
     pub fn finish(&self, model: &Model, sites: &[usize], wanted: Wanted) -> Result<Sites> {
         let mut all = Sites::new();
         for i in 0..self.batches.len() {
-            let taps = Inputs { sites, seen: Mutex::default() };
+            let taps = Inputs { sites, weights: TokenWeights::Even, seen: Mutex::default() };
             model.finish(self.batch(i)?, &self.states(i)?, Some(&taps))?;
-            let seen = taps.seen.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))?;
-            for (site, x) in &seen {
+            for (site, x) in &taps.into_seen()?.fed {
                 all.entry(*site).or_default().add(&Moments::of(x, None, wanted)?)?;
             }
         }
@@ -202,7 +204,22 @@ impl Drop for Stream {
 /// Keeps what some sites are fed.
 struct Inputs<'a> {
     sites: &'a [usize],
-    seen: Mutex<BTreeMap<usize, Tensor>>,
+    weights: TokenWeights,
+    seen: Mutex<Seen>,
+}
+
+/// What came by in one batch.
+#[derive(Default)]
+struct Seen {
+    fed: BTreeMap<usize, Tensor>,
+    /// The attention that each token was given, where that is wanted.
+    received: Option<Vec<f32>>,
+}
+
+impl Inputs<'_> {
+    fn into_seen(self) -> Result<Seen> {
+        self.seen.into_inner().map_err(|_| EngineError::Internal("a tap broke down".into()))
+    }
 }
 
 impl Tap for Inputs<'_> {
@@ -210,10 +227,18 @@ impl Tap for Inputs<'_> {
         if self.sites.contains(&site)
             && let Ok(mut seen) = self.seen.lock()
         {
-            seen.insert(site, x.clone());
+            seen.fed.insert(site, x.clone());
         }
+    }
+
+    fn attend(&self, q: &Tensor, k: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<()> {
+        if self.weights == TokenWeights::Attention {
+            let broken = |_| EngineError::Internal("a tap broke down".into());
+            self.seen.lock().map_err(broken)?.received = Some(received(q, k, how, rows)?);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,9 +8,9 @@ use crate::engine::model::spec::Activation;
 /// `f(x)` for every element; any shape.
 ///
 /// gelu is `x/2 (1 + erf(x/√2))` (Hendrycks & Gimpel 2016), gelu-tanh its approximation
-/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, silu is `x / (1 + e^-x)`.
+/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, silu is `x / (1 + e^-x)`. Backwards `∂L/∂x = ∂L/∂y f'(x)`.
 pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Op(activation))
+    x.contiguous()?.apply_op1(Op(activation))
 }
 
 struct Op(Activation);
@@ -31,11 +31,15 @@ impl CustomOp1 for Op {
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(slope(self.0, &x.detach(), &g.detach())?))
+    }
 }
 
 /// `f(gate) · up` for every element: a gated mlp (Shazeer 2020, arXiv 2002.05202). Both of one shape.
 pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &Op(activation))
+    gate.contiguous()?.apply_op2(&up.contiguous()?, Op(activation))
 }
 
 impl CustomOp2 for Op {
@@ -60,6 +64,45 @@ impl CustomOp2 for Op {
             Activation::Relu => wide!(gate_by(&mut y, up, |x| x.max(0.0))),
             Activation::Silu => wide!(gate_by(&mut y, up, silu)),
             Activation::Tanh => wide!(gate_by(&mut y, up, tanh)),
+        }
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, gate: &Tensor, up: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (gate, up, g) = (gate.detach(), up.detach(), g.detach());
+        Ok((Some(slope(self.0, &gate, &(&g * up)?)?), Some(gated(self.0, &gate, &g)?)))
+    }
+}
+
+/// `g · f'(x)` for every element; both of one shape.
+fn slope(activation: Activation, x: &Tensor, g: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op2_no_bwd(&g.contiguous()?, &Slope(activation))
+}
+
+struct Slope(Activation);
+
+impl CustomOp2 for Slope {
+    fn name(&self) -> &'static str {
+        "activation, backwards"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (mut y, g) = (floats(x, layout)?.to_vec(), floats(g, g_layout)?);
+        if y.len() != g.len() {
+            candle_core::bail!("activation: {} gradients for {} numbers", g.len(), y.len());
+        }
+        match self.0 {
+            Activation::Gelu => wide!(gate_by(&mut y, g, gelu_slope)),
+            Activation::GeluTanh => wide!(gate_by(&mut y, g, gelu_tanh_slope)),
+            Activation::Relu => wide!(gate_by(&mut y, g, |x| f32::from(x > 0.0))),
+            Activation::Silu => wide!(gate_by(&mut y, g, silu_slope)),
+            Activation::Tanh => wide!(gate_by(&mut y, g, |x| 1.0 - tanh(x) * tanh(x))),
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
@@ -109,6 +152,31 @@ fn gelu_tanh(x: f32) -> f32 {
     // (1 + tanh z)/2 = 1 / (1 + e^-2z)
     let z = 0.797_884_6 * (x + 0.044_715 * x * x * x);
     x / (1.0 + math::exp(-2.0 * z))
+}
+
+/// `Φ(x) + x φ(x)`.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn gelu_slope(x: f32) -> f32 {
+    const ONE_OVER_ROOT_TAU: f32 = 0.398_942_3;
+    0.5 * (1.0 + math::erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * ONE_OVER_ROOT_TAU * math::exp(-0.5 * x * x)
+}
+
+/// With `s = σ(2z)`: `s + x s (1 - s) 2z'`.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn gelu_tanh_slope(x: f32) -> f32 {
+    let z = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+    let s = 1.0 / (1.0 + math::exp(-2.0 * z));
+    s + x * s * (1.0 - s) * 2.0 * 0.797_884_6 * (1.0 + 0.134_145 * x * x)
+}
+
+/// With `s = σ(x)`: `s + x s (1 - s)`.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn silu_slope(x: f32) -> f32 {
+    let s = 1.0 / (1.0 + math::exp(-x));
+    s + x * s * (1.0 - s)
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{floats, math, norm};
 
+mod backward;
+mod received;
+
+pub use received::received;
+
 /// Queries worked on at a time. Where tokens see only what came before, a block's keys end with its last query, so that
 /// short blocks leave out nearly half of the products.
 const CAUSAL_BLOCK: usize = 64;
@@ -32,10 +37,11 @@ pub struct Attending {
 /// head_dim]`, `k, v: [tokens, kv_heads · head_dim]`, rows packed one after another; offsets have one entry more than there
 /// are rows: row `i` is `offsets[i]..offsets[i + 1]`. A row may ask with fewer tokens than it is seen with, so queries have
 /// offsets of their own. Costs `4 · Σ asking · seen · heads · head_dim` flops, half of it where attention is causal; scratch is
-/// one block of queries by the tokens that they see.
+/// one block of queries by the tokens that they see. Backwards the weights are worked out again, so that none are held: two
+/// and a half times the forward pass.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<Tensor> {
     let op = Op { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
-    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &op)
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
 /// Where rows begin among the tokens that ask and among those that are seen.
@@ -68,7 +74,62 @@ impl CustomOp3 for Op {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (q, k, v) = (floats(q, q_layout)?, floats(k, k_layout)?, floats(v, v_layout)?);
-        let ((asking, width), (seen, kv_width)) = (q_layout.shape().dims2()?, k_layout.shape().dims2()?);
+        let (asking, seen) = (q_layout.shape().dims2()?, k_layout.shape().dims2()?);
+        let head_dim = self.head_dim(asking, seen)?;
+        if v.len() != k.len() {
+            candle_core::bail!("attention: {} keys' numbers and {} values'", k.len(), v.len());
+        }
+        let mut y = vec![0f32; q.len()];
+        self.each((q, k), head_dim, |part, weights| part.head.mix(&mut y[part.from..], weights, &v[part.to..]));
+        Ok((CpuStorage::F32(y), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _: &Tensor,
+        y_gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (q, k, v) = backward::backward(self, (q, k, v), y_gradient)?;
+        Ok((Some(q), Some(k), Some(v)))
+    }
+}
+
+/// One head of a block of queries, and where its first query and its first key lie.
+struct Part {
+    head: Head,
+    from: usize,
+    to: usize,
+}
+
+impl Op {
+    /// Hands on the weights `softmax(Q Kᵀ · scale)`, `[m, n]`, of every block of queries and head, one after another.
+    fn each(&self, (q, k): (&[f32], &[f32]), head_dim: usize, mut see: impl FnMut(&Part, &[f32])) {
+        let Attending { heads, kv_heads, .. } = self.how;
+        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let mut scores = Vec::new();
+        for (asking, seen) in self.asking.windows(2).zip(self.seen.windows(2)) {
+            for block in blocks(asking[1] - asking[0], seen[1] - seen[0], self.how) {
+                let (m, n) = (block.queries.len(), block.keys.len());
+                scores.resize(m * n, 0f32);
+                for head in 0..heads {
+                    let part = Part {
+                        head: Head { m, n, head_dim, width, kv_width },
+                        from: (asking[0] + block.queries.start) * width + head * head_dim,
+                        to: (seen[0] + block.keys.start) * kv_width + head / (heads / kv_heads) * head_dim,
+                    };
+                    part.head.scores(&mut scores, &q[part.from..], &k[part.to..], self.how.scale);
+                    wide!(softmax(&mut scores, n, |line| block.visible(line, self.how)));
+                    see(&part, &scores);
+                }
+            }
+        }
+    }
+
+    /// The width of a head, for queries and keys of these shapes.
+    fn head_dim(&self, (asking, width): (usize, usize), (seen, kv_width): (usize, usize)) -> Result<usize> {
         let Attending { heads, kv_heads, .. } = self.how;
         if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 || width % heads != 0 || !self.rows_fit(asking, seen) {
             candle_core::bail!(
@@ -76,34 +137,16 @@ impl CustomOp3 for Op {
             );
         }
         let head_dim = width / heads;
-        if kv_width != kv_heads * head_dim || v.len() != k.len() {
-            candle_core::bail!("attention: keys are {kv_width} wide and queries {width}, or k and v differ in length");
+        if kv_width != kv_heads * head_dim {
+            candle_core::bail!("attention: keys are {kv_width} wide and queries {width}");
         }
-        let mut y = vec![0f32; q.len()];
-        let mut scores = Vec::new();
-        for (asking, seen) in self.asking.windows(2).zip(self.seen.windows(2)) {
-            let (m, n) = (asking[1] - asking[0], seen[1] - seen[0]);
-            if self.how.is_causal && m > n {
-                candle_core::bail!("attention: {m} tokens ask in a row of {n}");
-            }
-            for block in blocks(m, n, self.how) {
-                for head in 0..heads {
-                    let kept = block.keys.len();
-                    scores.resize(block.queries.len() * kept, 0f32);
-                    let from = (asking[0] + block.queries.start) * width + head * head_dim;
-                    let to = (seen[0] + block.keys.start) * kv_width + head / (heads / kv_heads) * head_dim;
-                    let slices = Head { m: block.queries.len(), n: kept, head_dim, width, kv_width };
-                    slices.scores(&mut scores, &q[from..], &k[to..], self.how.scale);
-                    wide!(softmax(&mut scores, kept, |line| block.visible(line, self.how)));
-                    slices.mix(&mut y[from..], &scores, &v[to..]);
-                }
-            }
+        let mut rows = self.asking.windows(2).zip(self.seen.windows(2));
+        if self.how.is_causal && rows.any(|(asking, seen)| asking[1] - asking[0] > seen[1] - seen[0]) {
+            candle_core::bail!("attention: more tokens ask than there are in a row");
         }
-        Ok((CpuStorage::F32(y), q_layout.shape().clone()))
+        Ok(head_dim)
     }
-}
 
-impl Op {
     fn rows_fit(&self, asking: usize, seen: usize) -> bool {
         let fit = |offsets: &[usize], tokens: usize| {
             offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.last() == Some(&tokens) && offsets.first() == Some(&0)

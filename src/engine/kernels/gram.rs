@@ -1,6 +1,6 @@
 //! Products of activations with themselves.
-#![allow(unsafe_code)] // the matrix product takes pointers and strides
 
+use super::product::{View, product};
 use crate::engine::error::{EngineError, Result};
 
 /// Tokens whose product is summed in f32 before it is added in f64: few enough that no digit that matters is lost.
@@ -20,35 +20,11 @@ pub fn add_product(mut sum: Vec<f64>, a: &[f32], b: &[f32], width: usize) -> Res
             b.len()
         )));
     }
-    let mut product = vec![0f32; width * width];
+    let mut part = vec![0f32; width * width];
     for (a, b) in a.chunks(CHUNK * width).zip(b.chunks(CHUNK * width)) {
-        let tokens = a.len() / width;
-        // SAFETY: row i, column j of the product lies at i·width + j; of Aᵀ at j·width + i and of B at i·width + j, for
-        // tokens·width numbers each, which a and b have as chunks of equal length; the product is a buffer of its own.
-        unsafe {
-            gemm::gemm(
-                width,
-                width,
-                tokens,
-                product.as_mut_ptr(),
-                1,
-                width as isize,
-                false,
-                a.as_ptr(),
-                width as isize,
-                1,
-                b.as_ptr(),
-                1,
-                width as isize,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
-        sum.iter_mut().zip(&product).for_each(|(sum, x)| *sum += f64::from(*x));
+        let lines = |x| View::new(x, (a.len() / width, width), width);
+        product(&mut part, width, (lines(a).transposed(), lines(b)), 1.0, false);
+        sum.iter_mut().zip(&part).for_each(|(sum, x)| *sum += f64::from(*x));
     }
     Ok(sum)
 }

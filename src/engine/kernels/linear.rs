@@ -1,22 +1,55 @@
 //! The linear map itself.
-#![allow(unsafe_code)] // the matrix product takes pointers and strides
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::floats;
+use super::product::{View, product};
+use super::{floats, given};
 
 /// `y = x Wᵀ (+ b)`.
 ///
-/// `x: [tokens, in]`, `weight: [out, in]`, `bias: [out]`, `y: [tokens, out]`. Costs `2 · tokens · in · out` flops.
+/// `x: [tokens, in]`, `weight: [out, in]`, `bias: [out]`, `y: [tokens, out]`. Costs `2 · tokens · in · out` flops. Backwards
+/// `∂L/∂x = ∂L/∂y W`, at the same cost.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        Some(bias) => x.apply_op3_no_bwd(&weight, &bias.contiguous()?, &Op),
-        None => x.apply_op2_no_bwd(&weight, &Op),
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Op),
+        None => x.apply_op2(&weight, Op),
     }
 }
 
 struct Op;
+
+impl Op {
+    /// `G W`.
+    fn back(weight: &Tensor, y_gradient: &Tensor) -> Result<Tensor> {
+        y_gradient.contiguous()?.apply_op2_no_bwd(&weight.detach(), &Back)
+    }
+}
+
+struct Back;
+
+impl CustomOp2 for Back {
+    fn name(&self) -> &'static str {
+        "linear, backwards"
+    }
+
+    fn cpu_fwd(
+        &self,
+        g: &CpuStorage,
+        g_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((tokens, width), (out, r#in)) = (g_layout.shape().dims2()?, w_layout.shape().dims2()?);
+        if width != out {
+            candle_core::bail!("linear: gradients are {width} wide, the map gives {out}");
+        }
+        let mut x = vec![0f32; tokens * r#in];
+        let (g, w) = (floats(g, g_layout)?, floats(w, w_layout)?);
+        product(&mut x, r#in, (View::new(g, (tokens, out), out), View::new(w, (out, r#in), r#in)), 1.0, false);
+        Ok((CpuStorage::F32(x), Shape::from((tokens, r#in))))
+    }
+}
 
 impl CustomOp2 for Op {
     fn name(&self) -> &'static str {
@@ -32,8 +65,13 @@ impl CustomOp2 for Op {
     ) -> Result<(CpuStorage, Shape)> {
         let (tokens, out, r#in) = shape(x_layout, w_layout)?;
         let mut y = vec![0f32; tokens * out];
-        product(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), false);
+        times(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), false);
         Ok((CpuStorage::F32(y), Shape::from((tokens, out))))
+    }
+
+    fn bwd(&self, _: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        given("linear", &[w])?;
+        Ok((Some(Self::back(w, g)?), None))
     }
 }
 
@@ -61,8 +99,20 @@ impl CustomOp3 for Op {
         for _ in 0..tokens {
             y.extend_from_slice(bias);
         }
-        product(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), true);
+        times(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), true);
         Ok((CpuStorage::F32(y), Shape::from((tokens, out))))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        given("linear", &[w, b])?;
+        Ok((Some(Self::back(w, g)?), None, None))
     }
 }
 
@@ -74,34 +124,10 @@ fn shape(x: &Layout, w: &Layout) -> Result<(usize, usize, usize)> {
     Ok((tokens, out, r#in))
 }
 
-/// `y (+)= x Wᵀ` over row-major slices of exactly `[tokens, out]`, `[tokens, in]`, `[out, in]`.
-fn product(y: &mut [f32], x: &[f32], w: &[f32], (tokens, out, r#in): (usize, usize, usize), add: bool) {
-    assert_eq!((y.len(), x.len(), w.len()), (tokens * out, tokens * r#in, out * r#in));
-    // SAFETY: the assertion above holds every pointer's reach inside its slice: row i, column j of y lies at
-    // i·out + j, of x at i·in + j, of Wᵀ at j·in + i; y does not overlap the others, for it is borrowed mutably.
-    unsafe {
-        gemm::gemm(
-            tokens,
-            out,
-            r#in,
-            y.as_mut_ptr(),
-            1,
-            out as isize,
-            add,
-            x.as_ptr(),
-            1,
-            r#in as isize,
-            w.as_ptr(),
-            r#in as isize,
-            1,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+/// `y (+)= x Wᵀ` over row-major `[tokens, out]`, `[tokens, in]`, `[out, in]`.
+fn times(y: &mut [f32], x: &[f32], w: &[f32], (tokens, out, r#in): (usize, usize, usize), add: bool) {
+    let x = View::new(x, (tokens, r#in), r#in);
+    product(y, out, (x, View::new(w, (out, r#in), r#in).transposed()), 1.0, add);
 }
 
 #[cfg(test)]

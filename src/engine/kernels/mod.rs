@@ -3,6 +3,10 @@
 //! Every kernel works on one thread: the caller runs many batches at once, which scales better than splitting
 //! matrices of this size, and makes results independent of the number of threads. Tokens are packed: `[tokens, width]`
 //! holds the rows of a batch one after another without padding, and `offsets` says where each begins.
+//!
+//! Kernels that states pass through have a backward pass as well, which costs nothing where no input is a variable: there is one
+//! forward pass, not one for answers and another for gradients. Weights, scales and shifts have no gradient here; a variable
+//! in their place is an error, never a gradient that stops in silence.
 
 /// What an expression comes to, compiled once for each instruction set, run with the widest that this processor has.
 macro_rules! wide {
@@ -22,11 +26,20 @@ pub mod linear;
 pub mod logits;
 pub mod math;
 pub mod norm;
+pub mod product;
 pub mod rope;
 pub mod rounding;
 pub mod sums;
 
-use candle_core::{CpuStorage, Layout, Result};
+use candle_core::{CpuStorage, Layout, Result, Tensor};
+
+/// Refuses the gradient of what a kernel takes as given.
+fn given(name: &str, tensors: &[&Tensor]) -> Result<()> {
+    if tensors.iter().any(|tensor| tensor.track_op()) {
+        candle_core::bail!("{name}: only states have a gradient");
+    }
+    Ok(())
+}
 
 /// Loops for [`wide!`]. Whatever is not inlined into the function that has the instruction set is compiled for any processor
 /// and runs a third as fast; that happens to closures that are called as `FnOnce`, for such a call goes through a function
@@ -51,3 +64,6 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
         .ok_or_else(|| candle_core::Error::Msg("a kernel needs contiguous tensors".into()))?;
     all.get(start..end).ok_or_else(|| candle_core::Error::Msg("a layout reaches past its storage".into()))
 }
+
+#[cfg(test)]
+mod tests;

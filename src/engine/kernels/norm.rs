@@ -2,13 +2,14 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::floats;
+use super::{floats, given};
 
 /// `y = (x - mean(x)) / sqrt(var(x) + ε) · γ + β` over the last dimension (Ba et al. 2016, arXiv 1607.06450).
 ///
-/// `x: [tokens, width]`, `gamma, beta: [width]`. The variance is the biased one, in f32 around the mean.
+/// `x: [tokens, width]`, `gamma, beta: [width]`. The variance is the biased one, in f32 around the mean. Backwards, with
+/// `x̂ = (x - mean(x)) / σ` and `h = ∂L/∂y · γ`, `∂L/∂x = (h - mean(h) - x̂ mean(h x̂)) / σ`.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Tensor> {
-    x.contiguous()?.apply_op3_no_bwd(&gamma.contiguous()?, &beta.contiguous()?, &Op { epsilon: epsilon as f32 })
+    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, Op { epsilon: epsilon as f32 })
 }
 
 struct Op {
@@ -37,13 +38,26 @@ impl CustomOp3 for Op {
         wide!(normalize(&mut y, gamma, beta, self.epsilon));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        given("layer_norm", &[gamma, beta])?;
+        Ok((Some(back(x, gamma, g, Back { epsilon: self.epsilon, is_centered: true })?), None, None))
+    }
 }
 
 /// `y = x / sqrt(mean(x²) + ε) · γ` over lines of `γ`'s width (Zhang & Sennrich 2019, arXiv 1910.07467).
 ///
-/// `x: [tokens, k · width]`, `gamma: [width]`: with `k` above 1 every head of a token is a line of its own.
+/// `x: [tokens, k · width]`, `gamma: [width]`: with `k` above 1 every head of a token is a line of its own. Backwards as the
+/// layer norm, without the means of `x` and `h`.
 pub fn rms_norm(x: &Tensor, gamma: &Tensor, epsilon: f64) -> Result<Tensor> {
-    x.contiguous()?.apply_op2_no_bwd(&gamma.contiguous()?, &Op { epsilon: epsilon as f32 })
+    x.contiguous()?.apply_op2(&gamma.contiguous()?, Op { epsilon: epsilon as f32 })
 }
 
 impl CustomOp2 for Op {
@@ -65,6 +79,68 @@ impl CustomOp2 for Op {
         }
         wide!(rescale(&mut y, gamma, self.epsilon));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, gamma: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        given("rms_norm", &[gamma])?;
+        Ok((Some(back(x, gamma, g, Back { epsilon: self.epsilon, is_centered: false })?), None))
+    }
+}
+
+/// The backward pass of both norms.
+struct Back {
+    epsilon: f32,
+    /// Whether the mean was taken away.
+    is_centered: bool,
+}
+
+fn back(x: &Tensor, gamma: &Tensor, y_gradient: &Tensor, op: Back) -> Result<Tensor> {
+    x.detach().apply_op3_no_bwd(&gamma.detach(), &y_gradient.detach().contiguous()?, &op)
+}
+
+impl CustomOp3 for Back {
+    fn name(&self) -> &'static str {
+        "norm, backwards"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gamma: &CpuStorage,
+        gamma_layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, gamma, mut y) = (floats(x, x_layout)?, floats(gamma, gamma_layout)?, floats(g, g_layout)?.to_vec());
+        if gamma.is_empty() || y.len() != x.len() || y.len() % gamma.len() != 0 {
+            candle_core::bail!("norm: {} gradients do not fit {} elements", y.len(), x.len());
+        }
+        wide!(self.lines(&mut y, x, gamma));
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+}
+
+impl Back {
+    /// From `∂L/∂y` to `∂L/∂x`, in place.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // compiled for the instruction set that dispatch chose
+    fn lines(&self, gradients: &mut [f32], x: &[f32], gamma: &[f32]) {
+        let width = gamma.len();
+        let mut hat = vec![0f32; width];
+        for (g, x) in gradients.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let mean = if self.is_centered { lanes(x, |x| x) / width as f32 } else { 0.0 };
+            let scale = 1.0 / (lanes(x, |x| (x - mean) * (x - mean)) / width as f32 + self.epsilon).sqrt();
+            for (((g, gamma), hat), x) in g.iter_mut().zip(gamma).zip(&mut hat).zip(x) {
+                *g *= gamma;
+                *hat = (x - mean) * scale;
+            }
+            let shift = if self.is_centered { lanes(g, |g| g) / width as f32 } else { 0.0 };
+            let along = g.iter().zip(&hat).map(|(g, hat)| g * hat).sum::<f32>() / width as f32;
+            for (g, hat) in g.iter_mut().zip(&hat) {
+                *g = (*g - shift - hat * along) * scale;
+            }
+        }
     }
 }
 

@@ -29,14 +29,19 @@ impl Angles {
             half: head_dim / 2,
         }
     }
+
+    /// Those that turn the other way.
+    fn reversed(&self) -> Self {
+        Self { sin: self.sin.iter().map(|sin| -sin).collect(), ..self.clone() }
+    }
 }
 
 /// `(x_i, x_{i+d/2}) ← (x_i cos - x_{i+d/2} sin, x_{i+d/2} cos + x_i sin)` in every head of `d` numbers.
 ///
 /// Su et al. 2021, arXiv 2104.09864, equation 34, with the pairs half a head apart, as stock checkpoints have them.
-/// `x: [tokens, heads · d]`, `positions: [tokens]`, each below those of `angles`.
+/// `x: [tokens, heads · d]`, `positions: [tokens]`, each below those of `angles`. Backwards gradients are turned the other way.
 pub fn rotate(x: &Tensor, positions: &[u32], angles: &Angles) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Op { positions: positions.to_vec(), angles: angles.clone() })
+    x.contiguous()?.apply_op1(Op { positions: positions.to_vec(), angles: angles.clone() })
 }
 
 struct Op {
@@ -70,6 +75,10 @@ impl CustomOp1 for Op {
             wide!(turn(token, cos, sin));
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(rotate(&g.detach(), &self.positions, &self.angles.reversed())?))
     }
 }
 

@@ -39,6 +39,24 @@ impl Packed {
 pub trait Tap: Sync {
     /// `x: [tokens, in]` goes into the site of that index.
     fn see(&self, site: usize, x: &Tensor);
+
+    /// What goes on in place of what the site made of `x`, `y: [tokens, out]`. The head's answer does not come by here.
+    ///
+    /// # Errors
+    ///
+    /// The tap's own.
+    fn pass(&self, _site: usize, _x: &Tensor, y: Tensor) -> Result<Tensor> {
+        Ok(y)
+    }
+
+    /// Queries and keys that are about to attend, turned and normed: see [`kernels::attention`].
+    ///
+    /// # Errors
+    ///
+    /// The tap's own.
+    fn attend(&self, _q: &Tensor, _k: &Tensor, _how: Attending, _rows: Offsets<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Model {
@@ -119,12 +137,22 @@ impl Model {
     ///
     /// As [`Model::forward`].
     pub fn finish(&self, batch: &Packed, x: &Tensor, tap: Option<&dyn Tap>) -> Result<Tensor> {
-        let (run, wiring) = self.run(batch, tap)?;
-        let states = run.finish(wiring, &run.read(x, run.spec.reads())?)?;
+        let states = self.before_head(batch, x, tap)?;
+        let (_, wiring) = self.runs()?;
         if let (Some(tap), Some(head)) = (tap, wiring.head) {
             tap.see(head, &states);
         }
         self.answer(&states)
+    }
+
+    /// What the head reads of states `x: [tokens, hidden]` that came out of the last block: see [`Model::states`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::forward`].
+    pub fn before_head(&self, batch: &Packed, x: &Tensor, tap: Option<&dyn Tap>) -> Result<Tensor> {
+        let (run, wiring) = self.run(batch, tap)?;
+        run.finish(wiring, &run.read(x, run.spec.reads())?)
     }
 
     fn run<'a>(&'a self, batch: &'a Packed, tap: Option<&'a dyn Tap>) -> Result<(Run<'a>, &'a Wiring)> {
@@ -204,10 +232,9 @@ impl<'a> Run<'a> {
 
     /// A site's outputs for `x: [tokens, in]`.
     fn apply(&self, site: usize, x: &Tensor) -> Result<Tensor> {
-        if let Some(tap) = self.tap {
-            tap.see(site, x);
-        }
-        self.map(site)?.forward(x)
+        let Some(tap) = self.tap else { return self.map(site)?.forward(x) };
+        tap.see(site, x);
+        tap.pass(site, x, self.map(site)?.forward(x)?)
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {
@@ -286,6 +313,9 @@ impl<'a> Run<'a> {
             window: attention.window,
         };
         let rows = Offsets { asking, seen: self.offsets };
+        if let Some(tap) = self.tap {
+            tap.attend(&q, &k, how, rows)?;
+        }
         let mixed = kernels::attention::attention(&q, &k, &v, how, rows)?;
         self.apply(attention.output, &mixed)
     }

@@ -8,7 +8,7 @@ use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
 use crate::engine::model::inspect::inspect;
 
-struct Still;
+pub(in crate::engine::calibrate) struct Still;
 
 impl Stopwatch for Still {
     fn elapsed(&self) -> std::time::Duration {
@@ -24,7 +24,7 @@ impl Stopwatch for Still {
     }
 }
 
-fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'_>)) {
+pub(in crate::engine::calibrate) fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'_>)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models").join(name);
     let files: Vec<_> = ["config.json", "model.safetensors"].iter().map(|name| input(&folder, name).unwrap()).collect();
     let scratch = tempfile::tempdir().unwrap();
@@ -43,14 +43,14 @@ fn with_model(name: &str, threads: usize, see: impl FnOnce(&Model, &RunContext<'
     see(&model, &ctx);
 }
 
-fn rows(vocab: u32) -> Encoded {
+pub(in crate::engine::calibrate) fn rows(vocab: u32) -> Encoded {
     let ids: Vec<Vec<u32>> =
         (0..150u32).map(|row| (0..row % 13 + 2).map(|i| (row * 31 + i * 7) % vocab).collect()).collect();
     let type_ids = ids.iter().map(|row| vec![0; row.len()]).collect();
     Encoded { ids, type_ids }
 }
 
-const GRAM: Wanted = Wanted { gram: true, cross: true };
+const GRAM: Wanted = Wanted { gram: true, cross: true, weights: TokenWeights::Even };
 
 /// Moments of all sites of all blocks, and the last states.
 fn through(model: &Model, name: &str, budget_bytes: u64, ctx: &RunContext<'_>) -> (Vec<Sites>, Vec<Vec<f32>>) {
@@ -107,6 +107,36 @@ fn beside_itself_the_cross_product_is_the_gram_matrix() {
         let seen = stream.look(model, Some((&original, model)), &sites, GRAM, ctx).unwrap();
         assert!(!seen.is_empty() && seen.values().all(|moments| moments.cross == moments.gram));
     });
+}
+
+#[test]
+fn tokens_count_as_much_as_the_attention_that_they_are_given() {
+    for name in ["bert-relu", "llama-gqa"] {
+        with_model(name, 2, |model, ctx| {
+            let vocab = model.spec.as_ref().unwrap().vocab as u32;
+            let sites: Vec<usize> = (0..model.sites.len()).collect();
+            let weighted = Wanted { weights: TokenWeights::Attention, ..GRAM };
+            let look = |rows: &Encoded, wanted| {
+                let stream = Stream::new(model, rows, "a", u64::MAX, ctx).unwrap();
+                let beside = Stream::new(model, rows, "b", u64::MAX, ctx).unwrap();
+                let found = stream.look(model, None, &sites, wanted, ctx).unwrap();
+                let pair = stream.look(model, Some((&beside, model)), &sites, wanted, ctx).unwrap();
+                assert!(pair.iter().all(|(site, moments)| moments.cross == moments.gram && moments.gram == found[site].gram));
+                found
+            };
+            let all = rows(vocab);
+            let (even, found) = (look(&all, GRAM), look(&all, weighted));
+            for (site, moments) in &found {
+                assert_eq!((moments.tokens, &moments.sums), (even[site].tokens, &even[site].sums));
+                assert_ne!(moments.gram, even[site].gram);
+                let diagonal = moments.gram.as_ref().unwrap().iter().step_by(moments.width() + 1);
+                assert!(diagonal.zip(&moments.squares).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b))); // f32 products
+            }
+            // A token alone gives itself all that it has
+            let alone = Encoded { ids: vec![vec![1], vec![2]], type_ids: vec![vec![0], vec![0]] };
+            assert_eq!(look(&alone, GRAM), look(&alone, weighted));
+        });
+    }
 }
 
 #[test]

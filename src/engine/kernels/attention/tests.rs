@@ -1,6 +1,6 @@
 //! Attention against its definition in candle's own operations.
 
-use candle_core::{D, DType, Device};
+use candle_core::{D, DType, Device, Var};
 
 use super::*;
 
@@ -39,9 +39,8 @@ fn by_definition(q: &Tensor, k: &Tensor, v: &Tensor, how: Attending) -> Result<T
     p.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((length, width))
 }
 
-#[test]
-fn packed_rows_see_themselves_alone() -> Result<()> {
-    let cases = [
+fn cases() -> Vec<(Attending, Vec<usize>)> {
+    vec![
         (plain(3, 0.5), vec![1usize, 5, 2]),
         (plain(2, 0.5), vec![530, 3]), // more than a block
         (Attending { is_causal: true, ..plain(3, 0.4) }, vec![1, 5, 64, 65, 150]),
@@ -49,16 +48,71 @@ fn packed_rows_see_themselves_alone() -> Result<()> {
         (Attending { kv_heads: 1, ..plain(4, 0.4) }, vec![9]),
         (Attending { is_causal: true, window: Some(4), ..plain(2, 0.4) }, vec![3, 17, 140]),
         (Attending { is_causal: true, window: Some(1), ..plain(2, 0.4) }, vec![70]),
-    ];
-    for (how, lengths) in cases {
-        let head_dim = 4;
-        let tokens = lengths.iter().sum();
-        let q = draw((tokens, how.heads * head_dim))?;
-        let (k, v) = (draw((tokens, how.kv_heads * head_dim))?, draw((tokens, how.kv_heads * head_dim))?);
-        let mut offsets = vec![0];
-        for length in &lengths {
-            offsets.push(offsets[offsets.len() - 1] + length);
+    ]
+}
+
+/// Queries, keys and values of rows of these lengths, and their offsets.
+fn drawn(how: Attending, lengths: &[usize]) -> Result<([Tensor; 3], Vec<usize>)> {
+    let (head_dim, tokens) = (4, lengths.iter().sum());
+    let keys = || draw((tokens, how.kv_heads * head_dim));
+    let mut offsets = vec![0];
+    for length in lengths {
+        offsets.push(offsets[offsets.len() - 1] + length);
+    }
+    Ok(([draw((tokens, how.heads * head_dim))?, keys()?, keys()?], offsets))
+}
+
+#[test]
+fn gradients_of_queries_keys_and_values_are_those_of_the_definition() -> Result<()> {
+    for (how, lengths) in cases() {
+        let (given, offsets) = drawn(how, &lengths)?;
+        let given = given.map(|x| Var::from_tensor(&x).unwrap());
+        let [q, k, v] = &given;
+        let back = draw(q.dims2()?)?;
+        let ours = (attention(q, k, v, how, both(&offsets))? * &back)?.sum_all()?.backward()?;
+        let by_row = offsets.windows(2).map(|row| {
+            let part = |x: &Tensor| x.narrow(0, row[0], row[1] - row[0]);
+            by_definition(&part(q)?, &part(k)?, &part(v)?, how)
+        });
+        let whole = Tensor::cat(&by_row.collect::<Result<Vec<_>>>()?, 0)?;
+        let theirs = (whole * &back)?.sum_all()?.backward()?;
+        for (x, what) in given.iter().zip(["queries", "keys", "values"]) {
+            let off = off(ours.get(x).unwrap(), theirs.get(x).unwrap())?;
+            assert!(off < 3e-5, "{how:?}, rows {lengths:?}, {what}: {off:e}"); // f32 sums over a row of up to 530 tokens
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_received_is_the_sum_over_what_asks_and_the_mean_over_heads() -> Result<()> {
+    for (how, lengths) in cases() {
+        let ([q, k, _], offsets) = drawn(how, &lengths)?;
+        let found = received(&q, &k, how, both(&offsets))?;
+        // Values of 1 in one token's place and 0 elsewhere: what comes out is the weight of that token
+        let row = offsets[offsets.len() - 2];
+        let length = offsets[offsets.len() - 1] - row;
+        for token in [0, length / 2, length - 1] {
+            let one = (0..length).map(|t| if t == token { 1f32 } else { 0.0 });
+            let v = one.flat_map(|x| std::iter::repeat_n(x, how.kv_heads * 4)).collect::<Vec<_>>();
+            let v = Tensor::from_vec(v, (length, how.kv_heads * 4), &Device::Cpu)?;
+            let part = |x: &Tensor| x.narrow(0, row, length);
+            let mixed = by_definition(&part(&q)?, &part(&k)?, &v, how)?;
+            let want = mixed.sum_all()?.to_scalar::<f32>()? / (4 * how.heads) as f32;
+            assert!((found[row + token] - want).abs() < 1e-3 * want.max(1.0), "{how:?} {token}"); // f32 sums of 530
+        }
+        for row in offsets.windows(2) {
+            let (sum, tokens) = (found[row[0]..row[1]].iter().sum::<f32>(), (row[1] - row[0]) as f32);
+            assert!((sum - tokens).abs() < 1e-4 * tokens, "{how:?}: each token gives 1 in all");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn packed_rows_see_themselves_alone() -> Result<()> {
+    for (how, lengths) in cases() {
+        let ([q, k, v], offsets) = drawn(how, &lengths)?;
         let got = attention(&q, &k, &v, how, both(&offsets))?;
         for row in offsets.windows(2) {
             let part = |x: &Tensor| x.narrow(0, row[0], row[1] - row[0]);
