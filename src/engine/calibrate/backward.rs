@@ -12,11 +12,11 @@ use std::sync::Mutex;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
-use rayon::prelude::*;
 
 use super::gradients::{Gates, GradientSites, Gradients, WantedGradients};
+use super::held::Held;
 use super::labels;
-use super::stream::{BATCH_ROWS, BATCH_TOKENS, Held};
+use super::stream::{BATCH_ROWS, BATCH_TOKENS, in_order};
 use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
 use crate::engine::error::{EngineError, Result};
@@ -46,7 +46,8 @@ struct Batch {
 }
 
 impl Backward {
-    /// Sends all rows through all blocks. `name` keeps the files of several passes apart.
+    /// Sends all rows through all blocks. `name` keeps the files of several passes apart. Of a model that does not fit in memory one
+    /// block at a time is there, here and on the way back.
     ///
     /// # Cost
     ///
@@ -65,28 +66,44 @@ impl Backward {
         if let Some(folder) = &folder {
             fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
         }
-        let mut this = Self { batches: Vec::new(), left: blocks, folder };
-        let forward = |i: usize| -> Result<Batch> {
-            let places = plan.get(i).cloned().unwrap_or_default();
-            let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
-            let packed = Packed::new(places.iter().filter_map(row));
-            let mut x = model.embed(&packed)?;
-            let mut states = Vec::with_capacity(blocks + 1);
-            for block in 0..blocks {
-                let next = model.block(block, &packed, &x, None)?;
-                states.push(this.hold(i, &block.to_string(), &x)?);
-                x = next;
-            }
-            states.push(this.hold(i, &blocks.to_string(), &x)?);
-            Ok(Batch { packed, places, states, gradient: None })
+        let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
+        let batch = |places: Vec<usize>| Batch {
+            packed: Packed::new(places.iter().filter_map(row)),
+            places,
+            states: Vec::with_capacity(blocks + 1),
+            gradient: None,
         };
-        let mut found = Vec::with_capacity(plan.len());
-        in_order(plan.len(), ctx, forward, |batch| {
-            found.push(batch);
+        let mut this = Self { batches: plan.into_iter().map(batch).collect(), left: blocks, folder };
+        let tables = model.at_tables()?;
+        this.forward("0", ctx, |batch| tables.embed(&batch.packed))?;
+        for block in 0..blocks {
+            let here = model.at_block(block)?;
+            let name = (block + 1).to_string();
+            this.forward(&name, ctx, |batch| here.block(block, &batch.packed, &batch.last()?, None))?;
+        }
+        Ok(this)
+    }
+
+    /// One step of all batches, to states that are held as well.
+    fn forward(
+        &mut self,
+        name: &str,
+        ctx: &RunContext<'_>,
+        one: impl Fn(&Batch) -> Result<Tensor> + Sync,
+    ) -> Result<()> {
+        let this = &*self;
+        let mut held = Vec::with_capacity(this.batches.len());
+        let step = |i: usize| this.hold(i, name, &one(this.batch(i)?)?);
+        in_order(this.batches.len(), ctx, step, |states| {
+            held.push(states);
             Ok(())
         })?;
-        this.batches = found;
-        Ok(this)
+        self.batches.iter_mut().zip(held).for_each(|(batch, held)| batch.states.push(held));
+        Ok(())
+    }
+
+    fn batch(&self, i: usize) -> Result<&Batch> {
+        self.batches.get(i).ok_or_else(|| EngineError::Internal(format!("there is no batch {i}")))
     }
 
     /// Blocks that are not gone back through yet: the next is the one of this number less 1.
@@ -117,6 +134,7 @@ impl Backward {
         if self.batches.iter().any(|batch| batch.gradient.is_some()) {
             return Err(EngineError::Internal("the labels are drawn already".into()));
         }
+        let model = &model.at_end()?;
         self.step(ctx, |this, i, batch| {
             let x = Var::from_tensor(&batch.last()?)?;
             let probes = Probes::new(sites);
@@ -155,6 +173,7 @@ impl Backward {
             // What came out of it is worked out again
             batch.states.truncate(self.left);
         }
+        let model = &model.at_block(block)?;
         let sums = self.step(ctx, |this, i, batch| {
             let gradient = batch.gradient.as_ref().map(Held::read).transpose()?.ok_or_else(at_the_start)?;
             let x = Var::from_tensor(&batch.last()?)?;
@@ -177,8 +196,7 @@ impl Backward {
     ) -> Result<GradientSites> {
         let (mut held, mut all) = (Vec::with_capacity(self.batches.len()), GradientSites::new());
         let this = &*self;
-        let missing = |i| EngineError::Internal(format!("there is no batch {i}"));
-        let step = |i: usize| one(this, i, this.batches.get(i).ok_or_else(|| missing(i))?);
+        let step = |i: usize| one(this, i, this.batch(i)?);
         in_order(this.batches.len(), ctx, step, |(gradient, sums)| {
             held.push(gradient);
             for (site, sums) in sums {
@@ -248,22 +266,6 @@ impl Batch {
         }
         Ok((Tensor::cat(&gradients, 0)?, head.map(|head| (head, sums))))
     }
-}
-
-/// Works on parts `0..total`, as many at a time as there are threads, and takes the results in order.
-fn in_order<T: Send>(
-    total: usize,
-    ctx: &RunContext<'_>,
-    work: impl Fn(usize) -> Result<T> + Sync,
-    mut take: impl FnMut(T) -> Result<()>,
-) -> Result<()> {
-    for start in (0..total).step_by(ctx.threads.max(1)) {
-        let end = (start + ctx.threads.max(1)).min(total);
-        let parts = (start..end).into_par_iter().map(&work).collect::<Result<Vec<_>>>()?;
-        parts.into_iter().try_for_each(&mut take)?;
-        ctx.progress(end, total, "batches")?;
-    }
-    Ok(())
 }
 
 fn found(store: &GradStore, x: &Var) -> Result<Tensor> {

@@ -222,7 +222,9 @@ impl Gates {
     pub fn of(x: &Tensor, z: &Tensor, offsets: &[usize], width: usize) -> Result<Self> {
         let (tokens, r#in) = x.dims2()?;
         if z.dims2()? != (tokens, r#in) || width == 0 || r#in % width != 0 || offsets.last() != Some(&tokens) {
-            return Err(EngineError::Internal(format!("gates of {width} do not fit {tokens} tokens of {in}", in = r#in)));
+            return Err(EngineError::Internal(
+                format!("gates of {width} do not fit {tokens} tokens of {in}", in = r#in),
+            ));
         }
         let along = (x.detach() * z.detach())?.flatten_all()?.to_vec1::<f32>()?;
         let mut all = Self { sizes: vec![0.0; r#in / width], squares: vec![0.0; r#in / width] };

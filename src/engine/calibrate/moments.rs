@@ -68,12 +68,7 @@ impl Moments {
     /// # Errors
     ///
     /// Shapes that differ, and a weight below 0.
-    pub fn weighted(
-        fed: &Tensor,
-        original: Option<&Tensor>,
-        weights: Option<&[f32]>,
-        wanted: Wanted,
-    ) -> Result<Self> {
+    pub fn weighted(fed: &Tensor, original: Option<&Tensor>, weights: Option<&[f32]>, wanted: Wanted) -> Result<Self> {
         let (tokens, width) = fed.dims2()?;
         let mut x = fed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
         if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| !(*a >= 0.0))) {

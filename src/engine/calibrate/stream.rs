@@ -13,9 +13,11 @@ use super::{Moments, TokenWeights, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::model::build::Model;
 use crate::engine::kernels::attention::{Attending, Offsets, received};
+use crate::engine::model::build::Model;
 use crate::engine::model::forward::{Packed, Tap};
+
+mod values;
 
 /// Rows of a batch, at most.
 pub(super) const BATCH_ROWS: usize = 64;
@@ -105,16 +107,9 @@ impl Stream {
             ours.fed.iter().map(|(site, x)| Ok((*site, Moments::weighted(x, other(site), weights, wanted)?))).collect()
         };
         let mut all = Sites::new();
-        let total = self.batches.len();
-        // As many at a time as there are threads, added in order: the sums do not depend on how many those are
-        for start in (0..total).step_by(ctx.threads.max(1)) {
-            let end = (start + ctx.threads.max(1)).min(total);
-            let parts = (start..end).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
-            for (site, moments) in parts.into_iter().flatten() {
-                all.entry(site).or_default().add(&moments)?;
-            }
-            ctx.progress(end, total, "batches")?;
-        }
+        in_order(self.batches.len(), ctx, one, |sites| {
+            sites.iter().try_for_each(|(site, moments)| all.entry(*site).or_default().add(moments))
+        })?;
         Ok(all)
     }
 
@@ -199,6 +194,23 @@ impl Drop for Stream {
         // The scratch folder is swept with its job; this only gives the room back early
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Works on parts `0..total`, as many at a time as there are threads, and takes the results in order: sums of them do not depend
+/// on how many threads there are.
+pub(super) fn in_order<T: Send>(
+    total: usize,
+    ctx: &RunContext<'_>,
+    work: impl Fn(usize) -> Result<T> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    for start in (0..total).step_by(ctx.threads.max(1)) {
+        let end = (start + ctx.threads.max(1)).min(total);
+        let parts = (start..end).into_par_iter().map(&work).collect::<Result<Vec<_>>>()?;
+        parts.into_iter().try_for_each(&mut take)?;
+        ctx.progress(end, total, "batches")?;
+    }
+    Ok(())
 }
 
 /// Keeps what some sites are fed.

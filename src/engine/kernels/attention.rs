@@ -1,13 +1,17 @@
 //! Attention over packed rows.
 #![allow(unsafe_code)] // the matrix products take pointers and strides
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{floats, math, norm};
 
 mod backward;
+mod mixed;
 mod received;
 
+pub use mixed::mixed;
 pub use received::received;
 
 /// Queries worked on at a time. Where tokens see only what came before, a block's keys end with its last query, so that
@@ -80,7 +84,9 @@ impl CustomOp3 for Op {
             candle_core::bail!("attention: {} keys' numbers and {} values'", k.len(), v.len());
         }
         let mut y = vec![0f32; q.len()];
-        self.each((q, k), head_dim, |part, weights| part.head.mix(&mut y[part.from..], weights, &v[part.to..]));
+        self.each((q, k), head_dim, 0..self.how.heads, |part, weights| {
+            part.head.mix(&mut y[part.from..], weights, &v[part.to..]);
+        });
         Ok((CpuStorage::F32(y), q_layout.shape().clone()))
     }
 
@@ -105,8 +111,9 @@ struct Part {
 }
 
 impl Op {
-    /// Hands on the weights `softmax(Q Kᵀ · scale)`, `[m, n]`, of every block of queries and head, one after another.
-    fn each(&self, (q, k): (&[f32], &[f32]), head_dim: usize, mut see: impl FnMut(&Part, &[f32])) {
+    /// Hands on the weights `softmax(Q Kᵀ · scale)`, `[m, n]`, of every block of queries and each of these heads, one after
+    /// another.
+    fn each(&self, (q, k): (&[f32], &[f32]), head_dim: usize, some: Range<usize>, mut see: impl FnMut(&Part, &[f32])) {
         let Attending { heads, kv_heads, .. } = self.how;
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let mut scores = Vec::new();
@@ -114,7 +121,7 @@ impl Op {
             for block in blocks(asking[1] - asking[0], seen[1] - seen[0], self.how) {
                 let (m, n) = (block.queries.len(), block.keys.len());
                 scores.resize(m * n, 0f32);
-                for head in 0..heads {
+                for head in some.clone() {
                     let part = Part {
                         head: Head { m, n, head_dim, width, kv_width },
                         from: (asking[0] + block.queries.start) * width + head * head_dim,
@@ -157,8 +164,8 @@ impl Op {
 
 /// Some queries of a row, and the keys that any of them sees.
 struct Block {
-    queries: std::ops::Range<usize>,
-    keys: std::ops::Range<usize>,
+    queries: Range<usize>,
+    keys: Range<usize>,
     /// The place in the row of the first token that asks.
     first: usize,
 }

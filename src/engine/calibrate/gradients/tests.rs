@@ -32,7 +32,8 @@ fn squares_are_of_rows_and_not_of_tokens_or_batches() {
     let (x, g) = (draw((9, 3)), draw((9, 2)));
     let found = Gradients::of(&x, &g, &OFFSETS, ALL).unwrap();
     let rows = by_row(&x, &g);
-    let over = |f: fn(f64) -> f64| -> Vec<f64> { (0..6).map(|cell| rows.iter().map(|row| f(row[cell])).sum()).collect() };
+    let over =
+        |f: fn(f64) -> f64| -> Vec<f64> { (0..6).map(|cell| rows.iter().map(|row| f(row[cell])).sum()).collect() };
     let squares = over(|g| g * g);
     let weight = found.weight.unwrap();
     assert!(near(found.total.as_ref().unwrap(), &over(|g| g)));
@@ -42,7 +43,10 @@ fn squares_are_of_rows_and_not_of_tokens_or_batches() {
     assert_eq!((found.rows, found.tokens), (3, 9));
     let diagonal: Vec<f64> = found.gram.unwrap().iter().step_by(3).copied().collect();
     assert!(near(&found.squares, &diagonal));
-    assert!(near(&found.sums, &g.sum(0).unwrap().to_vec1::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect::<Vec<_>>()));
+    assert!(near(
+        &found.sums,
+        &g.sum(0).unwrap().to_vec1::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect::<Vec<_>>()
+    ));
 }
 
 #[test]
@@ -56,9 +60,10 @@ fn batches_add_up_and_wide_sites_are_worked_on_in_bands() {
         let (x, g) = (part(&x, start, length), part(&g, start, length));
         parts.add(&Gradients::of(&x, &g, &[0, length], ALL).unwrap()).unwrap();
     }
-    let total = by_row(&x, &g).iter().skip(1).fold(by_row(&x, &g).swap_remove(0), |sum, row| {
-        sum.iter().zip(row).map(|(a, b)| a + b).collect()
-    });
+    let total = by_row(&x, &g)
+        .iter()
+        .skip(1)
+        .fold(by_row(&x, &g).swap_remove(0), |sum, row| sum.iter().zip(row).map(|(a, b)| a + b).collect());
     assert!(near(whole.total.as_ref().unwrap(), &total));
     for (a, b) in whole.parts().into_iter().zip(parts.parts()).skip(2) {
         let largest = a.iter().fold(1f64, |m, x| m.max(x.abs()));

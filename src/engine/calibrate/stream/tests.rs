@@ -121,7 +121,10 @@ fn tokens_count_as_much_as_the_attention_that_they_are_given() {
                 let beside = Stream::new(model, rows, "b", u64::MAX, ctx).unwrap();
                 let found = stream.look(model, None, &sites, wanted, ctx).unwrap();
                 let pair = stream.look(model, Some((&beside, model)), &sites, wanted, ctx).unwrap();
-                assert!(pair.iter().all(|(site, moments)| moments.cross == moments.gram && moments.gram == found[site].gram));
+                assert!(
+                    pair.iter()
+                        .all(|(site, moments)| moments.cross == moments.gram && moments.gram == found[site].gram)
+                );
                 found
             };
             let all = rows(vocab);
@@ -137,6 +140,38 @@ fn tokens_count_as_much_as_the_attention_that_they_are_given() {
             assert_eq!(look(&alone, GRAM), look(&alone, weighted));
         });
     }
+}
+
+#[test]
+fn what_a_head_gives_is_made_of_its_own_moments() {
+    with_model("llama-gqa", 2, |model, ctx| {
+        let spec = model.spec.as_ref().unwrap();
+        let block = &model.wiring.as_ref().unwrap().blocks[1];
+        let crate::engine::model::arch::Projections::Split { value, .. } = block.attention.projections else {
+            panic!()
+        };
+        let mut stream = Stream::new(model, &rows(spec.vocab as u32), "a", u64::MAX, ctx).unwrap();
+        stream.advance(model).unwrap();
+        let heads = stream.look_values(model, GRAM, ctx).unwrap();
+        let fed = stream.look(model, None, &[block.attention.output], GRAM, ctx).unwrap();
+        let (fed, width) = (fed[&block.attention.output].gram.as_ref().unwrap(), spec.heads * spec.head_dim);
+        assert_eq!(heads.len(), spec.heads);
+        let weights = model.maps[value].map.to_dense(&Device::Cpu).unwrap().to_dtype(candle_core::DType::F64).unwrap();
+        for (head, moments) in heads.iter().enumerate() {
+            assert_eq!(moments.tokens, stream.tokens() as u64);
+            // What the head hands to the output is P X Wᵀ, without a bias: its Gram matrix is W (P X)ᵀ(P X) Wᵀ
+            let shared = head / (spec.heads / spec.kv_heads) * spec.head_dim;
+            let w = weights.narrow(0, shared, spec.head_dim).unwrap();
+            let shape = (moments.width(), moments.width());
+            let gram = Tensor::from_slice(moments.gram.as_ref().unwrap(), shape, &Device::Cpu).unwrap();
+            let want = w.matmul(&gram).unwrap().matmul(&w.t().unwrap()).unwrap().to_vec2::<f64>().unwrap();
+            let largest = want.iter().flatten().fold(0f64, |m, x| m.max(x.abs()));
+            for (i, j) in (0..spec.head_dim).flat_map(|i| (0..spec.head_dim).map(move |j| (i, j))) {
+                let found = fed[(head * spec.head_dim + i) * width + head * spec.head_dim + j];
+                assert!((found - want[i][j]).abs() < 1e-5 * largest, "{head}: {found} is not {}", want[i][j]); // f32 sums
+            }
+        }
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn backward(
     let (q, k, v, g) = (flat(q)?, flat(k)?, flat(v)?, flat(y_gradient)?);
     let (mut dq, mut dk, mut dv) = (vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]);
     let mut d = Vec::new();
-    op.each((&q, &k), head_dim, |Part { head, from, to }, weights| {
+    op.each((&q, &k), head_dim, 0..op.how.heads, |Part { head, from, to }, weights| {
         let (m, n) = (head.m, head.n);
         d.resize(m * n, 0f32);
         let asking = |x| View::new(x, (m, head_dim), head.width);

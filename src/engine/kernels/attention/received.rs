@@ -19,7 +19,7 @@ pub fn received(q: &Tensor, k: &Tensor, how: Attending, rows: Offsets<'_>) -> Re
     let flat = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
     let (q, k) = (flat(q)?, flat(k)?);
     let mut all = vec![0f32; seen.0];
-    op.each((&q, &k), head_dim, |part, weights| {
+    op.each((&q, &k), head_dim, 0..how.heads, |part, weights| {
         let first = part.to / part.head.kv_width;
         for line in weights.chunks_exact(part.head.n) {
             all.iter_mut().skip(first).zip(line).for_each(|(sum, p)| *sum += p);
