@@ -14,7 +14,7 @@ fn bench(c: &mut Criterion) {
         let (q, k, v) = (draw(), draw(), draw());
         let offsets: Vec<usize> = (0..=16).map(|row| row * length).collect();
         let how = Attending { heads: 12, kv_heads: 12, scale: 0.177, is_causal: false, window: None };
-        let rows = Offsets { asking: &offsets, seen: &offsets };
+        let rows = Offsets { asking: &offsets, seen: &offsets, asks_first: false };
         group.throughput(Throughput::Elements(tokens as u64));
         group.bench_function(format!("16 rows of {length}"), |bencher| {
             bencher.iter(|| attention(&q, &k, &v, how, rows).unwrap());

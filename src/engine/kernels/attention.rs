@@ -14,9 +14,9 @@ mod received;
 pub use mixed::mixed;
 pub use received::received;
 
-/// Queries worked on at a time. Where tokens see only what came before, a block's keys end with its last query, so that
-/// short blocks leave out nearly half of the products.
-const CAUSAL_BLOCK: usize = 64;
+/// Queries worked on at a time. Where tokens see a part of their row, a block's keys are those that any of its queries sees, so
+/// that short blocks leave out most of the other products.
+const SHORT_BLOCK: usize = 64;
 const BLOCK: usize = 512;
 
 /// What attends to what, and how much.
@@ -28,10 +28,21 @@ pub struct Attending {
     pub kv_heads: usize,
     /// What scores are multiplied by.
     pub scale: f32,
-    /// Whether a token sees itself and what came before alone. The tokens that ask are the row's last ones then.
+    /// Whether a token sees itself and what came before alone.
     pub is_causal: bool,
-    /// How many tokens back a causal one sees, itself among them.
+    /// How many tokens back a token sees, itself among them; where attention is not causal, as many ahead.
     pub window: Option<usize>,
+}
+
+impl Attending {
+    /// Which tokens of a row of `length` the one at a place sees.
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn seen(self, at: usize, length: usize) -> Range<usize> {
+        let oldest = self.window.map_or(0, |window| (at + 1).saturating_sub(window));
+        let end = if self.is_causal { at + 1 } else { self.window.map_or(length, |window| at.saturating_add(window)) };
+        oldest.min(length)..end.min(length)
+    }
 }
 
 /// `softmax(Q_h K_gᵀ · scale) V_g` for every head `h`, `g` its keys' head, and every row of the batch, each row seeing itself
@@ -44,8 +55,7 @@ pub struct Attending {
 /// one block of queries by the tokens that they see. Backwards the weights are worked out again, so that none are held: two
 /// and a half times the forward pass.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<Tensor> {
-    let op = Op { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Op::new(how, rows))
 }
 
 /// Where rows begin among the tokens that ask and among those that are seen.
@@ -55,12 +65,15 @@ pub struct Offsets<'a> {
     pub asking: &'a [usize],
     /// Of keys and values.
     pub seen: &'a [usize],
+    /// Whether the tokens that ask are the first of their row; else they are its last.
+    pub asks_first: bool,
 }
 
 struct Op {
     how: Attending,
     asking: Vec<usize>,
     seen: Vec<usize>,
+    asks_first: bool,
 }
 
 impl CustomOp3 for Op {
@@ -111,6 +124,10 @@ struct Part {
 }
 
 impl Op {
+    fn new(how: Attending, rows: Offsets<'_>) -> Self {
+        Self { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec(), asks_first: rows.asks_first }
+    }
+
     /// Hands on the weights `softmax(Q Kᵀ · scale)`, `[m, n]`, of every block of queries and each of these heads, one after
     /// another.
     fn each(&self, (q, k): (&[f32], &[f32]), head_dim: usize, some: Range<usize>, mut see: impl FnMut(&Part, &[f32])) {
@@ -118,7 +135,9 @@ impl Op {
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let mut scores = Vec::new();
         for (asking, seen) in self.asking.windows(2).zip(self.seen.windows(2)) {
-            for block in blocks(asking[1] - asking[0], seen[1] - seen[0], self.how) {
+            let (asked, length) = (asking[1] - asking[0], seen[1] - seen[0]);
+            let first = if self.asks_first { 0 } else { length.saturating_sub(asked) };
+            for block in blocks((first, asked), length, self.how) {
                 let (m, n) = (block.queries.len(), block.keys.len());
                 scores.resize(m * n, 0f32);
                 for head in some.clone() {
@@ -148,7 +167,8 @@ impl Op {
             candle_core::bail!("attention: keys are {kv_width} wide and queries {width}");
         }
         let mut rows = self.asking.windows(2).zip(self.seen.windows(2));
-        if self.how.is_causal && rows.any(|(asking, seen)| asking[1] - asking[0] > seen[1] - seen[0]) {
+        let is_part = self.how.is_causal || self.how.window.is_some();
+        if is_part && rows.any(|(asking, seen)| asking[1] - asking[0] > seen[1] - seen[0]) {
             candle_core::bail!("attention: more tokens ask than there are in a row");
         }
         Ok(head_dim)
@@ -166,8 +186,10 @@ impl Op {
 struct Block {
     queries: Range<usize>,
     keys: Range<usize>,
-    /// The place in the row of the first token that asks.
-    first: usize,
+    /// The place in the row of the block's first query.
+    at: usize,
+    /// Tokens of the row.
+    length: usize,
 }
 
 impl Block {
@@ -175,28 +197,19 @@ impl Block {
     #[inline(always)]
     #[allow(clippy::inline_always)]
     fn visible(&self, line: usize, how: Attending) -> (usize, usize) {
-        if !how.is_causal {
-            return (0, self.keys.len());
-        }
-        let at = self.first + self.queries.start + line;
-        let oldest = how.window.map_or(0, |window| (at + 1).saturating_sub(window));
-        (oldest.saturating_sub(self.keys.start), (at + 1).saturating_sub(self.keys.start).min(self.keys.len()))
+        let seen = how.seen(self.at + line, self.length);
+        (seen.start.saturating_sub(self.keys.start), seen.end.saturating_sub(self.keys.start).min(self.keys.len()))
     }
 }
 
-/// The last `m` of a row's `n` tokens ask, in blocks.
-fn blocks(m: usize, n: usize, how: Attending) -> impl Iterator<Item = Block> {
-    let size = if how.is_causal { CAUSAL_BLOCK } else { BLOCK };
-    let first = n.saturating_sub(m);
+/// The `m` tokens of a row's `n` that stand from `first` on ask, in blocks.
+fn blocks((first, m): (usize, usize), n: usize, how: Attending) -> impl Iterator<Item = Block> {
+    let size = if how.is_causal || how.window.is_some() { SHORT_BLOCK } else { BLOCK };
     let block = move |start: usize| {
         let queries = start..(start + size).min(m);
-        let keys = if how.is_causal {
-            let oldest = how.window.map_or(0, |window| (first + queries.start + 1).saturating_sub(window));
-            oldest..first + queries.end
-        } else {
-            0..n
-        };
-        Block { queries, keys, first }
+        let at = first + queries.start;
+        let keys = how.seen(at, n).start..how.seen(at + queries.len() - 1, n).end;
+        Block { queries, keys, at, length: n }
     };
     (0..if n == 0 { 0 } else { m }).step_by(size).map(block)
 }

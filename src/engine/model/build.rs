@@ -88,6 +88,18 @@ impl Model {
         self.sites.iter().position(|s| s.site == name)
     }
 
+    /// The same model in which a token attends to those alone that stand fewer than `window` tokens away from it. What it
+    /// answers otherwise is what attention further away gives it.
+    #[must_use]
+    pub fn within(&self, window: usize) -> Self {
+        let mut model = self.clone();
+        for block in model.wiring.iter_mut().flat_map(|wiring| &mut wiring.blocks) {
+            let known = block.attention.window.unwrap_or(usize::MAX);
+            block.attention.window = Some(known.min(window.max(1)));
+        }
+        model
+    }
+
     /// Whether maps are still in their files, so that forward passes are best done block by block.
     pub fn is_stored(&self) -> bool {
         self.maps.iter().any(|map| matches!(map.map, LinearMap::Stored(_)))

@@ -312,7 +312,7 @@ impl<'a> Run<'a> {
             is_causal: self.spec.is_causal,
             window: attention.window,
         };
-        let rows = Offsets { asking, seen: self.offsets };
+        let rows = Offsets { asking, seen: self.offsets, asks_first: reads == Reads::First };
         if let Some(tap) = self.tap {
             tap.attend(&q, &k, how, rows)?;
         }

@@ -13,7 +13,7 @@ use super::{Attending, Offsets, Op};
 ///
 /// Shapes that do not fit.
 pub fn mixed(q: &Tensor, k: &Tensor, x: &Tensor, head: usize, how: Attending, rows: Offsets<'_>) -> Result<Tensor> {
-    let op = Op { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
+    let op = Op::new(how, rows);
     let ((tokens, width), (seen, r#in)) = (q.dims2()?, x.dims2()?);
     let head_dim = op.head_dim((tokens, width), k.dims2()?)?;
     if seen != k.dim(0)? || head >= how.heads {

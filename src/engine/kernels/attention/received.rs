@@ -13,7 +13,7 @@ use super::{Attending, Offsets, Op};
 ///
 /// Shapes that do not fit.
 pub fn received(q: &Tensor, k: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<Vec<f32>> {
-    let op = Op { how, asking: rows.asking.to_vec(), seen: rows.seen.to_vec() };
+    let op = Op::new(how, rows);
     let seen = k.dims2()?;
     let head_dim = op.head_dim(q.dims2()?, seen)?;
     let flat = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();

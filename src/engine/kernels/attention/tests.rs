@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Var};
 use super::*;
 
 fn both(offsets: &[usize]) -> Offsets<'_> {
-    Offsets { asking: offsets, seen: offsets }
+    Offsets { asking: offsets, seen: offsets, asks_first: false }
 }
 
 fn plain(heads: usize, scale: f32) -> Attending {
@@ -29,7 +29,10 @@ fn by_definition(q: &Tensor, k: &Tensor, v: &Tensor, how: Attending) -> Result<T
         let served: Vec<u32> = (0..how.heads).map(|h| (h / (how.heads / how.kv_heads)) as u32).collect();
         split(x, how.kv_heads)?.index_select(&Tensor::new(served, &Device::Cpu)?, 0)
     };
-    let hidden = |i: usize, j: usize| how.is_causal && (j > i || how.window.is_some_and(|window| j + window <= i));
+    let hidden = |i: usize, j: usize| {
+        let is_far = how.window.is_some_and(|window| i.abs_diff(j) >= window);
+        is_far || how.is_causal && j > i
+    };
     let mask = (0..length).flat_map(|i| (0..length).map(move |j| if hidden(i, j) { f32::NEG_INFINITY } else { 0.0 }));
     let mask = Tensor::from_vec(mask.collect::<Vec<_>>(), (1, length, length), &Device::Cpu)?;
     let scores = (split(q, how.heads)?.matmul(&shared(k)?.transpose(1, 2)?)? * f64::from(how.scale))?;
@@ -48,6 +51,8 @@ fn cases() -> Vec<(Attending, Vec<usize>)> {
         (Attending { kv_heads: 1, ..plain(4, 0.4) }, vec![9]),
         (Attending { is_causal: true, window: Some(4), ..plain(2, 0.4) }, vec![3, 17, 140]),
         (Attending { is_causal: true, window: Some(1), ..plain(2, 0.4) }, vec![70]),
+        (Attending { window: Some(16), ..plain(2, 0.4) }, vec![3, 17, 64, 200]),
+        (Attending { window: Some(1), ..plain(2, 0.4) }, vec![70]),
     ]
 }
 
@@ -128,13 +133,21 @@ fn packed_rows_see_themselves_alone() -> Result<()> {
 fn a_row_may_ask_with_one_token_alone() -> Result<()> {
     let (q, k, v) = (draw((7, 6))?, draw((7, 6))?, draw((7, 6))?);
     let causal = Attending { is_causal: true, ..plain(3, 0.5) };
-    for (how, asking) in [(plain(3, 0.5), [0u32, 4]), (causal, [3, 6])] {
+    let near = Attending { window: Some(2), ..plain(3, 0.5) };
+    let cases = [
+        (plain(3, 0.5), true, [0u32, 4]),
+        (causal, false, [3, 6]),
+        (causal, true, [0, 4]),
+        (near, true, [0, 4]),
+        (near, false, [3, 6]),
+    ];
+    for (how, asks_first, asking) in cases {
         let whole = attention(&q, &k, &v, how, both(&[0, 4, 7]))?;
         let one = Tensor::new(&asking, &Device::Cpu)?;
-        let rows = Offsets { asking: &[0, 1, 2], seen: &[0, 4, 7] };
+        let rows = Offsets { asking: &[0, 1, 2], seen: &[0, 4, 7], asks_first };
         let few = attention(&q.index_select(&one, 0)?, &k, &v, how, rows)?;
         let off = off(&few, &whole.index_select(&one, 0)?)?;
-        assert!(off < 1e-6, "{how:?}: {off:e}"); // the same sums in blocks of another shape
+        assert!(off < 1e-6, "{how:?}, first {asks_first}: {off:e}"); // the same sums in blocks of another shape
     }
     Ok(())
 }
