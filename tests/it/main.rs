@@ -33,6 +33,7 @@ mod metrics;
 mod models;
 mod overlaps;
 mod postgres;
+mod probes;
 mod queue;
 mod real_results;
 mod remote;

@@ -191,6 +191,8 @@ fn a_changed_answer_is_found_by_running_the_models_again() {
         vec![(before, json!(0.1))],
         vec![(after, json!(0.1)), ("/result/stages/1/quality/macro_f1/low", json!(0.1))],
         vec![("/result/after/quality_change/macro_f1/p_value", json!(0.999))],
+        vec![("/result/probes/positions/worth/ratio/value", json!(1.0))],
+        vec![("/result/probes/head_balance/layers/0/result/importances/0", json!(1.0))],
         vec![("/provenance/evaluation/rows_sha256", json!("0".repeat(64)))],
         vec![("/provenance/protocol/description", json!("the best of five"))],
     ];

@@ -66,6 +66,13 @@ impl Cloze {
         std::iter::once(0).chain(ends).collect()
     }
 
+    /// The rows at these places, in this order. Places beyond the end are left out.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        let asked = places.iter().filter_map(|at| self.asked.get(*at).cloned()).collect();
+        Self { rows: self.rows.select(places), asked }
+    }
+
     /// The first `rows` rows.
     #[must_use]
     pub fn first(&self, rows: usize) -> Self {

@@ -214,19 +214,18 @@ fn no_rows() -> EngineError {
 }
 
 /// One divergence a row. What rounding makes negative is 0.
-fn divergences(original: &Scores, result: &Scores) -> Vec<f64> {
-    original
-        .iter()
-        .zip(result.iter())
-        .map(|(p, q)| {
-            let (p, q) = (log_softmax(p), log_softmax(q));
-            p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
-        })
-        .collect()
+pub(super) fn divergences(original: &Scores, result: &Scores) -> Vec<f64> {
+    original.iter().zip(result.iter()).map(|(p, q)| divergence(p, q)).collect()
+}
+
+/// `Σ p (ln p - ln q)` of two lines of logits.
+pub(super) fn divergence(original: &[f32], result: &[f32]) -> f64 {
+    let (p, q) = (log_softmax(original), log_softmax(result));
+    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
 }
 
 /// `x - max - ln Σ exp(x - max)`, in f64.
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+pub(super) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
     let log_sum = logits.iter().map(|&x| (x as f64 - top).exp()).sum::<f64>().ln();
     logits.iter().map(|&x| x as f64 - top - log_sum).collect()
@@ -238,7 +237,7 @@ fn mean_cosine(original: &Scores, result: &Scores) -> Result<f64> {
 }
 
 /// `a·b / (|a| |b|)` in f64. Two zero vectors are alike (1); a zero vector and another are not (0).
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let (mut ab, mut aa, mut bb) = (0.0_f64, 0.0_f64, 0.0_f64);
     for (&x, &y) in a.iter().zip(b) {
         let (x, y) = (x as f64, y as f64);

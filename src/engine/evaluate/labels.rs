@@ -69,6 +69,14 @@ impl Labels {
         Some(Self::Tags(tags))
     }
 
+    /// Every row's class, where that is what rows are answered with.
+    pub fn classes(&self) -> Option<&[usize]> {
+        match self {
+            Self::Classes(classes) => Some(classes),
+            Self::Numbers(_) | Self::Tags(_) => None,
+        }
+    }
+
     /// The metrics of task quality that such labels have.
     pub const fn metrics(&self) -> &'static [&'static str] {
         match self {

@@ -2,7 +2,7 @@
 
 use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
-use super::rows::{Questions, Rows, fits, random};
+use super::rows::{Questions, Rows, fits, random, special};
 use crate::engine::context::RunContext;
 use crate::engine::data::{Part, Reader, Tokenizer};
 use crate::engine::error::{EngineError, Result};
@@ -52,5 +52,5 @@ pub(super) fn choose(
         let detail = "there is no token to foretell: texts of two tokens or more are needed";
         return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
     }
-    Ok(Rows { questions: Questions::Tokens(cloze), measured_on, labels: None })
+    Ok(Rows { questions: Questions::Tokens(cloze), measured_on, labels: None, special: special(spec, tokenizer) })
 }

@@ -51,6 +51,13 @@ impl Marked {
         self.len() == 0
     }
 
+    /// Rows of these places.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        let asked = places.iter().filter_map(|place| self.asked.get(*place)).cloned().collect();
+        Self { rows: self.rows.select(places), asked, are_words: self.are_words }
+    }
+
     /// The first `rows` rows.
     #[must_use]
     pub fn first(&self, rows: usize) -> Self {
@@ -65,7 +72,15 @@ impl Marked {
     ///
     /// One forward pass over all tokens; memory for all their answers.
     pub fn score(&self, model: &Model, ctx: &RunContext<'_>) -> Result<Scores> {
-        let all = score(model, &self.rows, ctx)?;
+        self.of(&score(model, &self.rows, ctx)?)
+    }
+
+    /// The lines that are looked at, of a model's answers to all tokens.
+    ///
+    /// # Errors
+    ///
+    /// Answers to other tokens.
+    pub fn of(&self, all: &Scores) -> Result<Scores> {
         let tokens: usize = self.rows.ids.iter().map(Vec::len).sum();
         if all.rows() != tokens {
             let detail = format!("a model gave {} answers to {tokens} tokens", all.rows());

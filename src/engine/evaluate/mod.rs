@@ -13,6 +13,7 @@ pub mod marked;
 pub mod metric;
 mod pass;
 pub mod perplexity;
+pub mod probes;
 pub mod quality;
 pub mod rows;
 pub mod score;

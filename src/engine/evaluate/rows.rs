@@ -55,6 +55,8 @@ pub struct Rows {
     pub measured_on: MeasuredOn,
     /// What is right, if rows say so and the model answers with it.
     pub labels: Option<Labels>,
+    /// Ids of special tokens, which have their places in a row.
+    pub special: Vec<u32>,
 }
 
 impl Rows {
@@ -117,18 +119,19 @@ pub fn choose(
         let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
         ask(spec, tokenizer.as_ref().ok_or_else(missing)?, dataset, (max_seq_length, ctx.threads))
     };
+    let special = special(spec, tokenizer.as_ref());
     let rows = if let Some(source) = &datasets.evaluation {
         let dataset = Dataset::read(&source.files)?;
         labels::check(&spec.head, &dataset, &format!("/datasets/{}", source.name))?;
         let (questions, labels) = asked(&dataset)?;
-        Rows { questions, measured_on: MeasuredOn::Evaluation, labels }
+        Rows { questions, measured_on: MeasuredOn::Evaluation, labels, special }
     } else if let (Some(held_out), Some(_)) = (held_out(datasets, seed)?, &tokenizer) {
         let (questions, _) = asked(&held_out)?; // its labels may be none that the model knows
-        Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None }
+        Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None, special }
     } else {
         let encoded = random(spec, tokenizer.as_ref(), max_seq_length, seed);
         let questions = of_texts(spec, tokenizer.as_ref(), encoded);
-        Rows { questions, measured_on: MeasuredOn::Vocabulary, labels: None }
+        Rows { questions, measured_on: MeasuredOn::Vocabulary, labels: None, special }
     };
     fits(spec, rows.questions.encoded())?;
     if matches!(&rows.questions, Questions::Marked(marked) if marked.is_empty()) {
@@ -159,9 +162,12 @@ fn of_texts(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, encoded: Encoded) -
     if !matches!(spec.head, Head::TokenClassification { .. }) {
         return Questions::Rows(encoded);
     }
-    // Without a tokenizer the padding token is all that is known to be special
-    let special = tokenizer.map_or_else(|| vec![spec.pad_token_id], Tokenizer::special_ids);
-    Questions::Marked(Marked::texts(encoded, &special))
+    Questions::Marked(Marked::texts(encoded, &special(spec, tokenizer)))
+}
+
+/// Ids of special tokens; without a tokenizer the padding token is all that is known.
+pub(super) fn special(spec: &ModelSpec, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+    tokenizer.map_or_else(|| vec![spec.pad_token_id], Tokenizer::special_ids)
 }
 
 /// Rows of random tokens.

@@ -60,6 +60,7 @@ impl Report {
                 let site = self.result.sites.get(number.parse::<usize>().ok()?)?;
                 return self.site_reason(site, key);
             }
+            ["result", "probes", rest @ ..] => self.probe_reason(rest)?,
             [.., "fidelity", "kl", "floor"] => "the original was scored once, so it was not compared with itself",
             [.., "fidelity", "kl" | "top1_agreement" | "cosine"] if self.is_of("regression") => {
                 "an answer is one number, neither a distribution nor a direction: see numbers"
@@ -93,6 +94,33 @@ impl Report {
             _ => return None,
         };
         Some(reason.to_owned())
+    }
+
+    /// Why a number of the probes is missing.
+    fn probe_reason(&self, rest: &[&str]) -> Option<&'static str> {
+        let task = self.model.task.as_deref();
+        let no_distribution = "the answers are no distributions, which alone diverge";
+        let reason = match rest {
+            [.., "change"] | ["long_range", "quartiles", _, "kl"]
+                if matches!(task, Some("embedding" | "regression")) =>
+            {
+                no_distribution
+            }
+            ["positions", "change"] => "other words stand before each place: what is foretold there can't be compared",
+            [.., "original" | "ratio" | "kl" | "table_relative_error"] if self.result.before.is_none() => ALONE,
+            ["head_balance", "layers", _, "original"] => "the original has no such layer",
+            [.., "ratio"] => "the original loses nothing, so there is nothing to set the result against",
+            ["positions", "table_relative_error"] if self.has_positions() => "the two tables differ in shape",
+            ["positions", "table_relative_error"] => {
+                "there is no table of positions: queries and keys are turned by them"
+            }
+            _ => return None,
+        };
+        Some(reason)
+    }
+
+    fn has_positions(&self) -> bool {
+        self.result.sites.iter().any(|site| site.site == "embedding.position")
     }
 
     fn is_of(&self, task: &str) -> bool {

@@ -11,6 +11,7 @@ mod histograms;
 mod latency;
 mod numbers;
 mod plot;
+mod probes;
 mod provenance;
 mod read;
 pub(crate) mod scale;
@@ -56,6 +57,7 @@ pub fn page(report: &Value) -> String {
         stages::section,
         bytes::section,
         sites::section,
+        probes::section,
         speed::section,
         files::section,
         provenance::section,

@@ -9,6 +9,7 @@ use super::histogram::SiteHistogram;
 use super::verdict::Verdict;
 use crate::engine::evaluate::fidelity::Fidelity;
 use crate::engine::evaluate::finite;
+use crate::engine::evaluate::probes::Probes;
 use crate::engine::evaluate::quality::{Quality, QualityChange};
 use crate::engine::model::Category;
 
@@ -29,7 +30,7 @@ pub struct Outcome {
     /// Sums to the weight files, to the byte.
     pub bytes_by_category: BTreeMap<Category, Bytes>,
     /// Long range, positions, head balance.
-    pub probes: Option<Value>,
+    pub probes: Option<Probes>,
     /// Chosen ranks, heads or bits, against the uniform alternative.
     pub allocation: Option<Value>,
     /// The table of a sensitivity job.

@@ -2,6 +2,7 @@
 
 mod histograms;
 mod origin;
+mod probes;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use self::histograms::histograms;
 use self::origin::provenance;
+use self::probes::{of_vectors, probes, without_original, without_quality};
 use super::accounting::CATEGORIES;
 use super::*;
 use crate::engine::evaluate::fidelity::{Fidelity, Kl, MeasuredOn, Unit};
@@ -55,7 +57,6 @@ pub(crate) fn compressed() -> Report {
         unmeasured: BTreeMap::new(),
     };
     report
-        .unmeasured("/result/probes", "the probes are not built yet")
         .unmeasured("/result/allocation", "no stage of this recipe allocates")
         .unmeasured("/result/sensitivity", "only a sensitivity job makes this table")
         .unmeasured("/result/training", "no stage of this recipe trains")
@@ -77,6 +78,11 @@ pub(crate) fn without_labels() -> Report {
     for pointer in ["before/quality", "after/quality", "after/quality_change"] {
         report.unmeasured(format!("/result/{pointer}"), NO_LABELS);
     }
+    if let Some(probes) = &mut report.result.probes {
+        without_quality(probes);
+    }
+    report.unmeasured("/result/probes/long_range/metric", NO_LABELS);
+    report.unmeasured("/result/probes/long_range/quartiles", NO_LABELS);
     for (number, stage) in report.result.stages.iter_mut().enumerate() {
         stage.quality = None;
         report.unmeasured.insert(format!("/result/stages/{number}/quality"), NO_LABELS.into());
@@ -111,6 +117,9 @@ pub(crate) fn alone() -> Report {
         bytes.before = None;
     }
     result.verdict = Verdict::new(None, &result.after, Some(0.805));
+    if let Some(probes) = &mut result.probes {
+        without_original(probes);
+    }
     (report.measurements.compression, report.measurements.predicted) = (None, None);
     for comparison in report.measurements.latency.iter_mut().flatten() {
         comparison.original = None;
@@ -129,6 +138,9 @@ pub(crate) fn alone() -> Report {
 pub(crate) fn embedding() -> Report {
     let mut report = without_labels();
     report.model.task = Some("embedding".into());
+    if let Some(probes) = &mut report.result.probes {
+        of_vectors(probes);
+    }
     let stages = report.result.stages.iter_mut().filter_map(|stage| stage.fidelity.as_mut());
     for fidelity in stages.chain(report.result.after.fidelity.as_mut()) {
         (fidelity.kl, fidelity.top1_agreement, fidelity.similarity_spearman) = (None, None, Some(0.9981));
@@ -165,7 +177,7 @@ fn outcome(before: Before, after: After) -> Outcome {
         histograms: histograms(&sites),
         sites,
         bytes_by_category,
-        probes: None,
+        probes: Some(probes()),
         allocation: None,
         sensitivity: None,
         training: None,

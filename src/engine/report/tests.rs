@@ -47,6 +47,10 @@ fn the_top_has_exactly_its_keys_in_order() {
 fn a_null_without_a_reason_is_refused_by_check_and_schema() {
     for pointer in [
         "/result/probes",
+        "/result/probes/long_range/change",
+        "/result/probes/long_range/quartiles/3/quality",
+        "/result/probes/positions/worth/ratio",
+        "/result/probes/head_balance/layers/2/original",
         "/result/after/quality",
         "/result/after/fidelity",
         "/result/after/fidelity/kl",
@@ -106,6 +110,7 @@ fn a_model_measured_against_another_needs_no_errors_site_by_site() {
     let mut report = alone();
     report.result.before = compressed().result.before;
     report.result.bytes_by_category = compressed().result.bytes_by_category;
+    report.result.probes = compressed().result.probes;
     report.result.after = compressed().result.after;
     report.result.verdict = compressed().result.verdict;
     report.measurements.latency = compressed().measurements.latency;

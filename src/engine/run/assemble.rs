@@ -11,6 +11,7 @@ use super::{outputs, reasons, sides};
 use crate::engine::context::RunContext;
 use crate::engine::error::Result;
 use crate::engine::evaluate::Answers as ModelAnswers;
+use crate::engine::evaluate::probes::Probes;
 use crate::engine::job::OutputFile;
 use crate::engine::method::Fallback;
 use crate::engine::model::SiteHeader;
@@ -96,7 +97,7 @@ pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &
         histograms: histograms(done, &sites),
         sites,
         bytes_by_category: accounting::compare(Some(&account), &accounts),
-        probes: None,
+        probes: probes(done, scoring.zip(answers.result.as_ref()), ctx)?,
         allocation: None,
         sensitivity: None,
         training: None,
@@ -105,6 +106,16 @@ pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &
         before: Some(before),
         after,
     })
+}
+
+/// What Transformers need kept.
+fn probes(
+    done: &Compressed<'_>,
+    answers: Option<(&Bench<'_>, &ModelAnswers)>,
+    ctx: &RunContext<'_>,
+) -> Result<Option<Probes>> {
+    let (Some((bench, answers)), Some(models)) = (answers, done.models) else { return Ok(None) };
+    bench.probes(Some(models.original), (models.result, answers), ctx)
 }
 
 /// Answers after every stage, and of the result.

@@ -94,15 +94,20 @@ pub fn evaluate_files(
     let started = ctx.stopwatch.elapsed();
     let answers = wanted.then(|| bench.score(&measured.model, ctx)).transpose()?;
     let evaluate_time = prepared + ctx.stopwatch.elapsed().saturating_sub(started);
+    let probes = answers.as_ref().map_or(Ok(None), |answers| {
+        bench.probes(original.as_ref().map(|opened| &opened.model), (&measured.model, answers), ctx)
+    })?;
     let latency = bench.latency(original.as_ref().map(|o| &o.model), &measured.model, ctx)?;
     let origin = Origin { source, reference, recipe: None, datasets, available: &available };
     let header = &measured.inspected.header;
+    let scored = answers.as_ref().map(|answers| (&bench, answers));
+    let result = outcome(source, &measured, original.as_ref(), planned.floor(), scored)?;
     let mut report = Report {
         version: VERSION,
         model: sides::summary(&source.name, header),
         recipe: None,
         plan: None,
-        result: outcome(source, &measured, original.as_ref(), planned.floor(), answers.as_ref().map(|a| (&bench, a)))?,
+        result: Outcome { probes, ..result },
         measurements: Measurements { latency, compression: None, predicted: None },
         provenance: origin.provenance(Some(&bench), ctx)?,
         unmeasured: BTreeMap::new(),

@@ -7,6 +7,7 @@ use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn, Unit};
 use crate::engine::evaluate::labels::Labels;
 use crate::engine::evaluate::language::{self, States};
 use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
+use crate::engine::evaluate::probes::{self, Given, Probes};
 use crate::engine::evaluate::quality::{Quality, QualityChange};
 use crate::engine::evaluate::rows::{Questions, Rows};
 use crate::engine::evaluate::score::score;
@@ -146,6 +147,21 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// What Transformers need kept, of original (where there is one) and result; `None` where fidelity was not asked for.
+    pub(super) fn probes(
+        &self,
+        original: Option<&Model>,
+        (result, answers): (&Model, &Answers),
+        ctx: &RunContext<'_>,
+    ) -> Result<Option<Probes>> {
+        if !self.wants("fidelity") {
+            return Ok(None);
+        }
+        let original = original.zip(self.original.as_ref()).map(|(model, original)| (model, &original.answers));
+        let given = Given { spec: self.spec, rows: &self.rows, original, result: (result, answers) };
+        probes::measure(&given, ctx).map(Some)
+    }
+
     /// Task quality of answers.
     pub(super) fn quality(&self, answers: &Answers) -> Result<Option<Quality>> {
         match (answers, self.labels()) {
@@ -216,6 +232,15 @@ impl<'a> Bench<'a> {
             "no row comes through this site, or what it puts out is zero"
         } else {
             "the recipe's metrics ask for no answers, so no row was run"
+        }
+    }
+
+    /// Why no share of right rows is told by their length.
+    pub(super) fn why_no_shares(&self) -> &'static str {
+        match self.rows.labels {
+            Some(Labels::Numbers(_)) => "a number is not right or wrong, so no share of rows is right",
+            Some(Labels::Tags(_)) => "a row of tags is not right or wrong as a whole",
+            _ => self.why_no_quality(),
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &Mode
     if report.recipe.is_some() {
         outputs(&report.result, bench.map_or(not_run, Bench::why_no_outputs), &mut reasons);
     }
+    probes(&report.result, not_run, bench, &mut reasons);
     parity(report, &mut reasons);
     costs(&report.measurements, no_latency, &mut reasons);
     let provenance = &report.provenance;
@@ -49,6 +50,18 @@ pub(super) fn give(report: &mut Report, bench: Option<&Bench<'_>>, header: &Mode
     }
     for (pointer, reason) in reasons.0 {
         report.unmeasured(pointer, reason);
+    }
+}
+
+/// What Transformers need kept.
+fn probes(result: &Outcome, not_run: &'static str, bench: Option<&Bench<'_>>, reasons: &mut Reasons) {
+    let unasked = "the recipe's metrics do not ask for fidelity, which probes are measured with";
+    reasons.need(result.probes.is_none(), "/result/probes", bench.map_or(not_run, |_| unasked));
+    let Some(probes) = result.probes.as_ref().filter(|probes| probes.long_range.metric.is_none()) else { return };
+    let no_share = bench.map_or(not_run, Bench::why_no_shares);
+    reasons.need(true, "/result/probes/long_range/metric", no_share);
+    for i in 0..probes.long_range.quartiles.len() {
+        reasons.need(true, format!("/result/probes/long_range/quartiles/{i}/quality"), no_share);
     }
 }
 
@@ -76,8 +89,6 @@ fn outputs(result: &Outcome, no_output: &'static str, reasons: &mut Reasons) {
 
 /// Tables that other kinds of jobs and stages fill.
 fn tables(result: &Outcome, reasons: &mut Reasons) {
-    let not_built = "probes of long range, positions and head balance are not built yet";
-    reasons.need(result.probes.is_none(), "/result/probes", not_built);
     let no_budget = "no stage of this recipe divides a budget over sites";
     reasons.need(result.allocation.is_none(), "/result/allocation", no_budget);
     reasons.need(result.sensitivity.is_none(), "/result/sensitivity", "a sensitivity job gives this table");

@@ -71,7 +71,9 @@ fn samples_make_whole_pages() {
         assert_harmless(&page);
         // A model that was measured on its own was neither changed nor is there anything to draw it against
         let own = report.recipe.is_none();
-        for heading in ["plot", "cost", "stages", "bytes", "sites", "speed", "files", "provenance", "unmeasured"] {
+        for heading in
+            ["plot", "cost", "stages", "bytes", "sites", "probes", "speed", "files", "provenance", "unmeasured"]
+        {
             let is_there = page.contains(&format!("<section id=\"{heading}\">"));
             assert_eq!(is_there, !(own && ["plot", "stages"].contains(&heading)), "{heading}");
         }
@@ -94,6 +96,8 @@ fn the_numbers_are_there() {
         "transformers, vllm",
         "damping raised to 0.1",
         "<td class=\"text wrap\"><code>false</code></td>",
+        "rows of 71 to 96 tokens",
+        "Probability that is lost when attention is cut at 16 tokens",
     ] {
         assert!(page.contains(text), "'{text}' is missing");
     }

@@ -101,7 +101,9 @@ impl Beside {
         let [first, second] = COLUMNS;
         let bytes = text("tick", (LEFT, 14.0), "start", "weight files");
         let quality = text("tick", (first, 14.0), "end", &metric);
-        bytes + &quality + &self.nearness.map_or_else(String::new, |(_, head)| text("tick", (second, 14.0), "end", head))
+        bytes
+            + &quality
+            + &self.nearness.map_or_else(String::new, |(_, head)| text("tick", (second, 14.0), "end", head))
     }
 
     fn row(&self, doc: &Doc<'_>, base: &str, line: f64, is_original: bool) -> String {

@@ -105,7 +105,8 @@ impl Precision {
 /// The tolerance of a number at `pointer`.
 fn allowed(pointer: &str, x: f64, y: f64, rows: Option<u64>) -> f64 {
     let relative = (RELATIVE * x.abs().max(y.abs())).max(ABSOLUTE);
-    let is_share = pointer.split('/').any(|part| matches!(part, "quality" | "quality_change" | "top1_agreement"));
+    let is_share =
+        pointer.split('/').any(|part| matches!(part, "quality" | "quality_change" | "top1_agreement" | "worth"));
     if last(pointer) == "sqnr_db" {
         DECIBELS
     } else if is_share && x.abs() <= 1.0 && y.abs() <= 1.0 {
