@@ -14,6 +14,7 @@ mod network;
 mod postgres;
 mod publishing;
 mod requests;
+mod resume;
 mod rolling;
 mod stores;
 mod storm;

@@ -88,7 +88,7 @@ fn attempt(task: &Input, given: Option<&Given>, after: usize, keep: &Path) -> At
 fn check(folder: &Path, data: (&Path, &str), stages: &Value, want: usize) {
     let recipe = json!({
         "version": 1, "stages": stages, "evaluate": { "metrics": [] },
-        "calibration": { "num_calibration_samples": 48, "max_seq_length": 64 },
+        "calibration": { "num_calibration_samples": 16, "max_seq_length": 32 },
     });
     let calibration = Some(Source { name: "data".into(), files: vec![input(data.0, data.1).unwrap()] });
     let datasets = Datasets { calibration, ..Datasets::default() };
