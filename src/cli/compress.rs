@@ -71,8 +71,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let scratch = Scratch::beside(&args.out)?;
     let ctx = here.context(scratch.0.clone());
     let task = Task::Compress { model: local::model(&args.model)?, recipe, plan: None, datasets };
-    let input =
-        Input { task, threads: ctx.threads, device: args.device.clone(), memory_limit_bytes: None, checkpoint: None };
+    let input = Input {
+        task,
+        threads: ctx.threads,
+        device: args.device.clone(),
+        memory_limit_bytes: None,
+        checkpoint: None,
+        statistics: None,
+    };
     let output = run_task(&input, &ctx);
     here.finish();
     let files = match output? {

@@ -23,8 +23,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let here = Local::new(true, None);
     let ctx = here.context(std::env::temp_dir());
     let task = Task::ValidateModel { model: local::model(&args.model)? };
-    let input =
-        Input { task, threads: ctx.threads, device: "cpu".to_owned(), memory_limit_bytes: None, checkpoint: None };
+    let input = Input {
+        task,
+        threads: ctx.threads,
+        device: "cpu".to_owned(),
+        memory_limit_bytes: None,
+        checkpoint: None,
+        statistics: None,
+    };
     let header = match run_task(&input, &ctx)? {
         Output::Model { header } => header,
         Output::Invalid { problems } | Output::Failed { problems } => return Err(Invalid(problems).into()),

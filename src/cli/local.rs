@@ -8,6 +8,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Exit, Invalid, ProcessClock, host};
+use crate::engine::calibrate::Statistics;
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Event, Host, Observer, Phase, RunContext};
 use crate::engine::export::verify::input;
@@ -204,6 +205,7 @@ impl Local {
             scratch,
             host: self.host.clone(),
             kept: Checkpoint::default(),
+            statistics: Statistics::default(),
         }
     }
 

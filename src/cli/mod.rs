@@ -34,8 +34,9 @@ use crate::config::{LogFormat, LogSettings};
 use crate::engine::error::EngineError;
 use crate::telemetry;
 
+pub use crate::worker::host;
 pub use exit::{Exit, Interrupted, Invalid};
-pub use stopwatch::{ProcessClock, host};
+pub use stopwatch::ProcessClock;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line is wrong, \
 3 what was given is invalid (the problems are listed), 4 interrupted.";

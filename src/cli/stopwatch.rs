@@ -1,6 +1,6 @@
-//! What the engine is told of this process and this machine.
+//! What the engine is told of this process.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::config::kernel_bytes;
-use crate::engine::context::{Host, Stopwatch};
+use crate::engine::context::Stopwatch;
 
 /// Time since it was made, and what the kernel says of this process.
 #[derive(Debug, Clone)]
@@ -48,36 +48,6 @@ impl Stopwatch for ProcessClock {
     }
 }
 
-/// The machine that a report names.
-pub fn host(binary_sha256: Option<String>) -> Host {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
-    let system = rustix::system::uname();
-    let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    let os = [part(system.sysname()), part(system.release()), part(system.machine())].join(" ");
-    Host { cpu: cpu.unwrap_or("unknown").to_owned(), os, instruction_set: instruction_set(), binary_sha256 }
-}
-
-/// The instructions that the matrix product and our own loops choose among: sums are taken in another order with each.
-fn instruction_set() -> String {
-    let mut found = vec![std::env::consts::ARCH];
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        let named = [("avx2", has!("avx2")), ("fma", has!("fma")), ("f16c", has!("f16c")), ("avx512", avx512)];
-        found.extend(named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        use std::arch::is_aarch64_feature_detected as has;
-        let named = [("neon", has!("neon")), ("fp16", has!("fp16"))];
-        found.extend(named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));
-    }
-    found.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +68,5 @@ mod tests {
         assert!(more >= peak.max(length), "each look is a new one");
         drop(taken);
         assert!(clock.peak_memory_bytes().unwrap() >= more, "what was found is kept");
-        let host = host(None);
-        assert!(!host.os.is_empty() && host.instruction_set.starts_with(std::env::consts::ARCH), "{host:?}");
     }
 }

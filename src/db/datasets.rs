@@ -168,7 +168,7 @@ pub async fn reject(conn: &mut PgConnection, id: DatasetId, problems: &[Problem]
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes a dataset: its files are let go, its row stays hidden so that old jobs can name it. False if there is none.
+/// Deletes a dataset: its files and statistics are let go, its row stays hidden so that old jobs can name it. False if there is none.
 ///
 /// # Errors
 ///
@@ -198,6 +198,7 @@ pub async fn delete(pool: &Pool, tenant: Uuid, id: DatasetId) -> Result<bool> {
         return Err(Conflict::InUse { name: "the dataset", job }.into());
     }
     sqlx::query!("delete from dataset_files where dataset_id = $1", id.0).execute(&mut *tx).await?;
+    sqlx::query!("delete from statistics where dataset_id = $1", id.0).execute(&mut *tx).await?;
     sqlx::query!("update datasets set deleted_at = now() where id = $1", id.0).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(true)

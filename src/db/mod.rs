@@ -17,6 +17,7 @@ mod listen;
 pub mod models;
 pub mod names;
 pub mod recipes;
+pub mod statistics;
 mod upload;
 pub mod uploads;
 pub mod usage;

@@ -173,7 +173,7 @@ pub async fn reject(conn: &mut PgConnection, id: ModelId, problems: &[Problem]) 
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes a model: its files are let go, its row stays hidden so that old jobs can name it. False if there is none.
+/// Deletes a model: its files and statistics are let go, its row stays hidden so that old jobs can name it. False if there is none.
 ///
 /// # Errors
 ///
@@ -202,6 +202,7 @@ pub async fn delete(pool: &Pool, tenant: Uuid, id: ModelId) -> Result<bool> {
         return Err(Conflict::InUse { name: "the model", job }.into());
     }
     sqlx::query!("delete from model_files where model_id = $1", id.0).execute(&mut *tx).await?;
+    sqlx::query!("delete from statistics where model_id = $1", id.0).execute(&mut *tx).await?;
     sqlx::query!("update models set deleted_at = now() where id = $1", id.0).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(true)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::Statistics;
 use super::checkpoint::{self, Checkpoint, KeptFile};
 use super::error::{EngineError, Result};
 
@@ -113,6 +114,8 @@ pub struct RunContext<'a> {
     pub host: Host,
     /// What an earlier attempt left, and whether anyone keeps what this one leaves.
     pub kept: Checkpoint,
+    /// What an earlier job has summed up of the original, and whether anyone keeps what this one does.
+    pub statistics: Statistics,
 }
 
 /// The machine that a report names.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::statistics::Asked;
 use super::checkpoint::Given;
 use super::data::DatasetSummary;
 use super::model::ModelHeader;
@@ -104,6 +105,9 @@ pub struct Input {
     /// What an earlier attempt left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Given>,
+    /// Whether statistics are kept, and those of an earlier job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Asked>,
 }
 
 /// What a file that a job leaves is for.
@@ -114,6 +118,8 @@ pub enum Role {
     Artifact,
     /// `report.json`.
     Report,
+    /// Statistics of the original, for later jobs.
+    Statistics,
 }
 
 /// A file that a job leaves.

@@ -21,7 +21,7 @@ use super::hints::Interest;
 use super::journal;
 use super::lease::{Lease, Stop};
 use super::memory::Watch;
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::publish::{out_of_memory, publish, read_output};
 use super::scratch::Scratch;
 use super::trace;
@@ -75,23 +75,24 @@ impl Attempt<'_> {
             ending = self.stopped() => return ending,
             prepared = self.persist(|| prepare(self.context, self.job, folder)) => prepared,
         };
-        let fetched = match prepared {
-            Ok(fetched) => fetched,
+        let Prepared { checkpoint, statistics } = match prepared {
+            Ok(prepared) => prepared,
             Err(ending) => return ending,
         };
-        if let Some(message) = fetched.note {
+        for message in checkpoint.note.into_iter().chain(statistics.note) {
             journal::write(&self.context.pool, &self.lease, "note", &json!({ "message": message })).await;
         }
-        let output = match self.process(folder, fetched.given.as_ref()).await {
+        let output = match self.process(folder, checkpoint.given.as_ref()).await {
             Ok(output) => output,
             Err(ending) => return ending,
         };
         let work = folder.join(WORK);
+        let key = statistics.asked.as_ref().map(|asked| asked.key.as_str());
         // A worker that ends still publishes what is done.
         tokio::select! {
             biased;
             stop = self.lease.stopped() => Ending::Stopped(stop),
-            told = self.persist(|| publish(self.context, self.job, &self.lease, &output, &work)) => match told {
+            told = self.persist(|| publish(self.context, self.job, &self.lease, &output, (&work, key))) => match told {
                 Ok(true) => Ending::Done,
                 Ok(false) => Ending::Stopped(Stop::Lost),
                 Err(ending) => ending,

@@ -7,6 +7,7 @@
 //!                            ├─ sandbox   what the kernel holds it to, tried out at the start
 //!                            ├─ memory    ends it when it outgrows its limit
 //!                            ├─ journal   its events into the job's log
+//!                            ├─ statistics  what an earlier job summed up of the same model and data
 //!                            ├─ checkpoint  what it leaves on its way into the store, for the next attempt
 //!                            └─ publish   its files into the store, then one transaction
 //! ```
@@ -21,6 +22,7 @@ mod child;
 mod collect;
 mod ending;
 mod hints;
+mod host;
 mod journal;
 mod lease;
 mod lines;
@@ -31,6 +33,7 @@ mod prepare;
 mod publish;
 mod sandbox;
 mod scratch;
+mod statistics;
 mod trace;
 
 use std::io;
@@ -47,9 +50,11 @@ use uuid::Uuid;
 
 use crate::db::jobs::{Claimed, Worker, claim};
 use crate::db::{self, Pool};
+use crate::engine::context::Host;
 use crate::store::{Digest, Store};
 use crate::telemetry::metrics;
 use hints::{Hints, with_jitter};
+pub use host::host;
 pub use sandbox::Sandbox;
 
 /// What a worker has, and how it behaves.
@@ -143,6 +148,8 @@ struct Context {
     store: Store,
     config: Arc<Config>,
     binary_sha256: Option<String>,
+    /// As jobs name it.
+    host: Host,
     /// One for each slot.
     workers: Arc<[Uuid]>,
 }
@@ -156,7 +163,8 @@ pub async fn run(pool: Pool, store: Store, config: Config, shutdown: Cancellatio
     scratch::sweep(&config.scratch)?;
     let workers = (0..config.slots).map(|_| Uuid::now_v7()).collect();
     let binary_sha256 = hash_program(config.program.clone()).await;
-    let context = Context { pool, store, config: Arc::new(config), binary_sha256, workers };
+    let host = host(binary_sha256.clone());
+    let context = Context { pool, store, config: Arc::new(config), binary_sha256, host, workers };
     let hints = Hints::new();
     let _spread = AbortOnDropHandle::new(tokio::spawn(hints.clone().spread(context.pool.clone())));
     let _maintain = AbortOnDropHandle::new(tokio::spawn(maintain::keep(context.clone())));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::checkpoint::{self, Fetched};
+use super::checkpoint;
 use super::ending::Refusal;
-use super::{Config, Context};
+use super::{Config, Context, statistics};
 use crate::db::datasets::Dataset;
 use crate::db::jobs::{Job, JobKind};
 use crate::db::{self, FileRow, UploadState};
@@ -17,12 +17,21 @@ use crate::engine::recipe::{Evaluate, Recipe, preset};
 use crate::id::{DatasetId, ModelId};
 use crate::store::Digest;
 
-/// Fetches what a job works on, and what an earlier attempt left, into `folder` and writes `input.json` there.
+/// What there is already of what a job has to do.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Of an earlier attempt.
+    pub(super) checkpoint: checkpoint::Fetched,
+    /// Of an earlier job.
+    pub(super) statistics: statistics::Fetched,
+}
+
+/// Fetches what a job works on, and what an earlier attempt or job left, into `folder` and writes `input.json` there.
 ///
 /// # Errors
 ///
 /// [`Refusal`]: the job can't be done as it is, or not now.
-pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<Fetched, Refusal> {
+pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Result<Prepared, Refusal> {
     for part in ["in", WORK] {
         tokio::fs::create_dir_all(folder.join(part)).await.map_err(Refusal::disk)?;
     }
@@ -37,17 +46,19 @@ pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Resu
         }
     };
     let Config { threads, memory_bytes, device, .. } = &*context.config;
-    let fetched = checkpoint::fetch(context, job, folder).await?;
+    let checkpoint = checkpoint::fetch(context, job, folder).await?;
+    let statistics = statistics::fetch(context, job, &task, folder).await?;
     let input = Input {
         task,
         threads: *threads,
         device: device.clone(),
         memory_limit_bytes: Some(*memory_bytes),
-        checkpoint: fetched.given.clone(),
+        checkpoint: checkpoint.given.clone(),
+        statistics: statistics.asked.clone(),
     };
     let text = serde_json::to_vec(&input).map_err(Refusal::internal)?;
     tokio::fs::write(folder.join("input.json"), text).await.map_err(Refusal::disk)?;
-    Ok(fetched)
+    Ok(Prepared { checkpoint, statistics })
 }
 
 struct Fetch<'a> {

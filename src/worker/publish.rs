@@ -12,6 +12,7 @@ use super::Context;
 use super::ending::{Refusal, chain};
 use super::lease::Lease;
 use crate::db::jobs::{Job, NewJobFile, finish_succeeded};
+use crate::db::statistics::{self, NewStatistics};
 use crate::db::{datasets, models};
 use crate::engine::data::DatasetSummary;
 use crate::engine::job::{Output, OutputFile, Role};
@@ -41,6 +42,8 @@ enum Published {
         files: Vec<NewJobFile>,
         /// `report.json`.
         report: Option<Value>,
+        /// For later jobs.
+        statistics: Option<NewStatistics>,
     },
 }
 
@@ -54,7 +57,7 @@ pub(super) fn read_output(folder: &Path) -> Result<Option<Output>, Refusal> {
 }
 
 /// Takes a process's results over and tells of them; false if the job was taken away before. The process has ended:
-/// nothing in its folder changes any more. Can be repeated.
+/// nothing in its folder changes any more. `key` is the one that statistics are kept under. Can be repeated.
 ///
 /// # Errors
 ///
@@ -64,27 +67,38 @@ pub(super) async fn publish(
     job: &Job,
     lease: &Lease,
     output: &Output,
-    folder: &Path,
+    (folder, key): (&Path, Option<&str>),
 ) -> Result<bool, Refusal> {
-    let published = store(context, job, output.clone(), folder).await?;
+    let published = store(context, job, output.clone(), (folder, key)).await?;
     lease.last_word(tell(context, job, lease.token, &published)).await
 }
 
-async fn store(context: &Context, job: &Job, output: Output, folder: &Path) -> Result<Published, Refusal> {
+async fn store(
+    context: &Context,
+    job: &Job,
+    output: Output,
+    (folder, key): (&Path, Option<&str>),
+) -> Result<Published, Refusal> {
     match (output, job.model_id, job.dataset_id) {
         (Output::Model { header }, Some(id), _) => Ok(Published::Model(id, header)),
         (Output::Dataset { summary }, _, Some(id)) => Ok(Published::Dataset(id, summary)),
         (Output::Invalid { problems }, _, Some(id)) => Ok(Published::InvalidDataset(id, problems)),
         (Output::Invalid { problems }, Some(id), None) => Ok(Published::InvalidModel(id, problems)),
         (Output::Failed { problems }, ..) => Err(Refusal::Problems(problems)),
-        (Output::Files { files }, ..) => store_files(context, &files, &folder.join(OUT)).await,
+        (Output::Files { files }, ..) => store_files(context, &files, &folder.join(OUT), key).await,
         _ => Err(Refusal::internal("the job's process answered something else than was asked")),
     }
 }
 
-async fn store_files(context: &Context, outputs: &[OutputFile], out: &Path) -> Result<Published, Refusal> {
+async fn store_files(
+    context: &Context,
+    outputs: &[OutputFile],
+    out: &Path,
+    key: Option<&str>,
+) -> Result<Published, Refusal> {
     let mut files = Vec::with_capacity(outputs.len());
     let mut report = None;
+    let mut statistics = None;
     for output in outputs {
         let path = locate(out, &output.path).map_err(|error| {
             Refusal::internal(format!("the file '{}' that the job's process left: {error}", output.path))
@@ -104,6 +118,12 @@ async fn store_files(context: &Context, outputs: &[OutputFile], out: &Path) -> R
         let role = match output.role {
             Role::Artifact => "artifact",
             Role::Report => "report",
+            Role::Statistics => {
+                let key =
+                    key.ok_or_else(|| Refusal::internal("the job's process left statistics that nobody keeps"))?;
+                statistics = Some(NewStatistics { key: key.to_owned(), sha256: output.sha256.clone(), size_bytes });
+                continue;
+            }
         };
         files.push(NewJobFile {
             role: role.to_owned(),
@@ -114,7 +134,7 @@ async fn store_files(context: &Context, outputs: &[OutputFile], out: &Path) -> R
             loaders: output.loaders.clone(),
         });
     }
-    Ok(Published::Files { files, report })
+    Ok(Published::Files { files, report, statistics })
 }
 
 /// Tells of the results in one transaction. False if the job was taken away: then nothing was told.
@@ -124,12 +144,15 @@ async fn store_files(context: &Context, outputs: &[OutputFile], out: &Path) -> R
 /// [`Refusal::NotNow`] also where a blob was collected between its storing and now: store it again.
 async fn tell(context: &Context, job: &Job, token: Uuid, published: &Published) -> Result<bool, Refusal> {
     let mut tx = context.pool.begin().await?;
-    let (files, report) = match published {
-        Published::Files { files, report } => (files.as_slice(), report.as_ref()),
-        _ => (&[][..], None),
+    let (files, report, statistics) = match published {
+        Published::Files { files, report, statistics } => (files.as_slice(), report.as_ref(), statistics.as_ref()),
+        _ => (&[][..], None, None),
     };
     if !finish_succeeded(&mut tx, job.id, token, files, report).await? {
         return Ok(false);
+    }
+    if let Some(statistics) = statistics {
+        statistics::keep(&mut tx, job.id, statistics).await?;
     }
     match published {
         Published::Model(id, header) => models::finish(&mut tx, *id, header).await?,
@@ -140,16 +163,17 @@ async fn tell(context: &Context, job: &Job, token: Uuid, published: &Published) 
     };
     // From here on the rows of the blobs are ours, and collection waits: what is there now stays.
     // The lease is not renewed meanwhile, so a slow store is left for the next try.
-    timeout(context.config.timing.answer, are_stored(context, files))
+    let sha256s = files.iter().map(|file| &file.sha256).chain(statistics.map(|statistics| &statistics.sha256));
+    timeout(context.config.timing.answer, are_stored(context, sha256s))
         .await
         .map_err(|_| Refusal::NotNow("the store does not answer".into()))??;
     tx.commit().await?;
     Ok(true)
 }
 
-async fn are_stored(context: &Context, files: &[NewJobFile]) -> Result<(), Refusal> {
+async fn are_stored(context: &Context, sha256s: impl Iterator<Item = &String>) -> Result<(), Refusal> {
     let digests: Vec<Digest> =
-        files.iter().map(|file| file.sha256.parse()).collect::<Result<_, _>>().map_err(Refusal::internal)?;
+        sha256s.map(|sha256| sha256.parse()).collect::<Result<_, _>>().map_err(Refusal::internal)?;
     match context.store.look_for(digests).await {
         Err(Error::NotFound(_)) => Err(Refusal::NotNow("a blob was collected meanwhile".into())),
         found => Ok(found?),

@@ -43,7 +43,14 @@ fn compress(folder: &Path, recipe: &Recipe) -> (Value, Vec<u8>, Vec<OutputFile>)
     with_context(|ctx| {
         let task =
             Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets: Datasets::default() };
-        let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+        let input = Input {
+            task,
+            threads: 2,
+            device: "cpu".into(),
+            memory_limit_bytes: None,
+            checkpoint: None,
+            statistics: None,
+        };
         let files = match run(&input, ctx).unwrap() {
             Output::Files { files } => files,
             other => panic!("{other:?}"),
@@ -190,7 +197,14 @@ fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
     let first = with_context(|ctx| {
         let recipe = recipe(&all, &json!([]));
         let task = Task::Compress { model: model(&own("tickets")), recipe, plan: None, datasets: Datasets::default() };
-        let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+        let input = Input {
+            task,
+            threads: 2,
+            device: "cpu".into(),
+            memory_limit_bytes: None,
+            checkpoint: None,
+            statistics: None,
+        };
         let Output::Files { files } = run(&input, ctx).unwrap() else { panic!("no files") };
         for file in files {
             std::fs::copy(ctx.scratch.join(OUT).join(&file.path), out.path().join(&file.path)).unwrap();

@@ -35,7 +35,8 @@ fn source(entry: &Path, good: &Path) -> Source {
 /// What became of a model, and the codes of its problems.
 fn outcome(model: Source) -> (&'static str, Vec<&'static str>) {
     let task = Task::ValidateModel { model };
-    let input = Input { task, threads: 1, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+    let input =
+        Input { task, threads: 1, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None };
     match with_context(|ctx| run(&input, ctx)).unwrap() {
         Output::Invalid { problems } => ("refused", problems.iter().map(|p| p.code.as_str()).collect()),
         Output::Model { header } if header.support == Support::WeightsOnly => ("limited", Vec::new()),

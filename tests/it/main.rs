@@ -41,6 +41,7 @@ mod resume;
 mod retention;
 mod retry;
 mod sandbox;
+mod statistics;
 mod store;
 mod stored;
 mod stream;

@@ -159,7 +159,11 @@ fn compress(datasets: Datasets, evaluate: &Value, ctx: &RunContext<'_>) -> Outpu
     let recipe = json!({"version": 1, "stages": [{"method": "quantize", "params": {"bits": 4}}], "evaluate": evaluate});
     let recipe = Recipe::parse(&recipe).unwrap();
     let task = Task::Compress { model: model(&own("tickets")), recipe, plan: None, datasets };
-    run(&Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None }, ctx).unwrap()
+    run(
+        &Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None },
+        ctx,
+    )
+    .unwrap()
 }
 
 fn failed(output: Output) -> Vec<Problem> {
@@ -196,7 +200,14 @@ fn the_engine_refuses_shared_rows_by_itself() {
         assert!(problems[0].detail.starts_with(&wanted), "{}", problems[0]);
         let task =
             Task::Evaluate { model: model(&own("tickets")), reference: None, evaluate: Evaluate::default(), datasets };
-        let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+        let input = Input {
+            task,
+            threads: 2,
+            device: "cpu".into(),
+            memory_limit_bytes: None,
+            checkpoint: None,
+            statistics: None,
+        };
         let problems = with_context(|ctx| failed(run(&input, ctx).unwrap()));
         assert_eq!(problems[0].code, Code::DatasetsOverlap);
     }

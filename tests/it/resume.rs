@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use pare::engine::calibrate::Statistics;
 use pare::engine::checkpoint::{Checkpoint, FOLDER, Given, GivenFile, key};
 use pare::engine::context::{Event, Observer, RunContext};
 use pare::engine::error::EngineError;
@@ -48,6 +49,7 @@ fn attempt(task: &Input, given: Option<&Given>, after: usize, keep: &Path) -> At
         let ctx = &RunContext {
             observer: &stopper,
             kept: Checkpoint::open(given, &key(task, &ctx.host).unwrap(), &stopper),
+            statistics: Statistics::default(),
             stopwatch: ctx.stopwatch,
             device: ctx.device.clone(),
             threads: ctx.threads,
@@ -93,7 +95,8 @@ fn check(folder: &Path, data: (&Path, &str), stages: &Value, want: usize) {
     let calibration = Some(Source { name: "data".into(), files: vec![input(data.0, data.1).unwrap()] });
     let datasets = Datasets { calibration, ..Datasets::default() };
     let task = Task::Compress { model: model(folder), recipe: Recipe::parse(&recipe).unwrap(), plan: None, datasets };
-    let task = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+    let task =
+        Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None };
     let keep = tempfile::tempdir().unwrap();
     let whole = attempt(&task, None, usize::MAX, keep.path());
     assert_eq!(whole.blocks, want);

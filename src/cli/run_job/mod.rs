@@ -18,6 +18,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 use super::{Interrupted, ProcessClock, host};
+use crate::engine::calibrate::{Statistics, statistics};
 use crate::engine::checkpoint::{self, Checkpoint};
 use crate::engine::context::{Event, Observer, RunContext};
 use crate::engine::error::EngineError;
@@ -73,6 +74,8 @@ impl RunJob {
         tell_gaps(&observer, &sandbox);
         let key = checkpoint::key(&input, &host)?;
         let kept = Checkpoint::open(input.checkpoint.as_ref(), &key, &observer);
+        let key = statistics::key(&input.task, &input.device, &host)?;
+        let statistics = Statistics::open(input.statistics.as_ref(), key, &observer);
         let ctx = RunContext {
             observer: &observer,
             stopwatch: &clock,
@@ -82,6 +85,7 @@ impl RunJob {
             scratch: work.clone(),
             host,
             kept,
+            statistics,
         };
         let output = match run::run(&input, &ctx) {
             Ok(output) => output,

@@ -17,10 +17,12 @@ mod held;
 mod labels;
 pub mod moments;
 pub mod rows;
+pub mod statistics;
 pub mod stream;
 
 pub use backward::Backward;
 pub use gradients::{GradientSites, Gradients, Squares, WantedGradients};
 pub(in crate::engine) use held::Held;
 pub use moments::{Moments, TokenWeights, Wanted};
+pub use statistics::Statistics;
 pub use stream::{Sites, Stream};

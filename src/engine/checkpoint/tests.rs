@@ -119,6 +119,7 @@ fn the_key_is_of_what_matters_alone() {
         device: "cpu".into(),
         memory_limit_bytes: None,
         checkpoint: None,
+        statistics: None,
     };
     let host = Host::default();
     let here = input("/a/0", "1", 1);

@@ -30,7 +30,9 @@ use super::recipe::Recipe;
 pub use check::ReportError;
 pub use histogram::SiteHistogram;
 pub use measurements::{Compression, LatencyComparison, Measurements, PredictedCost};
-pub use provenance::{DatasetProvenance, EvaluationProvenance, FileHash, Protocol, Provenance, resolved_defaults};
+pub use provenance::{
+    DatasetProvenance, EvaluationProvenance, FileHash, Protocol, Provenance, StatisticsProvenance, resolved_defaults,
+};
 pub use result::{After, ArtifactReport, Before, Bytes, Fallback, Outcome, SiteReport, StageReport};
 pub use verdict::{ReferenceFloor, Verdict};
 

@@ -33,6 +33,9 @@ pub struct Provenance {
     pub reference_files: Vec<FileHash>,
     /// `calibration`, `training`, `validation`, `evaluation` → what was read.
     pub datasets: BTreeMap<String, DatasetProvenance>,
+    /// Statistics that were used again, or kept for later jobs; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<StatisticsProvenance>,
     /// What was measured and on which rows; `None` where nothing was.
     pub evaluation: Option<EvaluationProvenance>,
     /// How task quality was measured; results are comparable under one protocol only.
@@ -63,6 +66,18 @@ pub struct DatasetProvenance {
     pub rows: u64,
     /// Its files.
     pub files: Vec<FileHash>,
+}
+
+/// What the model's sites are fed on the calibration rows, summed up: kept, since it depends on the original alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatisticsProvenance {
+    /// SHA-256 over all that they depend on, in hex.
+    pub key: String,
+    /// SHA-256 of their file, in hex.
+    pub sha256: String,
+    /// Whether an earlier job took them.
+    pub is_reused: bool,
 }
 
 /// What was measured and on which rows, whether they have labels or not.

@@ -1,8 +1,8 @@
 //! What a stage that goes block by block keeps, so that another attempt goes on behind the last block that was finished.
 //!
 //! `s0-b3.safetensors` holds the maps that stage 0 changed in its block 3, `s0-end.safetensors` those outside of blocks,
-//! `s0-states-4.safetensors` the states that go into block 4, and `s0-said-4.json` what was not done as asked up to there. The
-//! last two take the place of those before them.
+//! `s0-states-4.safetensors` the states that go into block 4, where rows pass at all, and `s0-said-4.json` what was not done
+//! as asked up to there. The last two take the place of those before them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +24,8 @@ use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::linear::LinearMap;
 
+/// What is outside of blocks.
+pub(super) const END: &str = "end";
 /// Files of a part: maps, states, what was said.
 const FILES_A_PART: usize = 3;
 
@@ -77,20 +79,20 @@ impl<'a> Kept<'a> {
         sites.iter().map(map).collect::<Result<_>>().map(Some)
     }
 
-    /// The states that go into block `next`, and what was not done as asked before it.
+    /// Takes the states up that go into block `next`. False where there are none: an attempt without rows keeps none.
     ///
     /// # Errors
     ///
     /// A file that is not what this stage would have left.
-    pub(super) fn restore(&self, next: usize, stream: &mut Stream) -> Result<Vec<Fallback>> {
-        let lost = || EngineError::Internal(format!("the checkpoint has no states of block {next}"));
-        let states = open(self.file(&format!("states-{next}.safetensors")).ok_or_else(lost)?)?;
+    pub(super) fn restore(&self, next: usize, stream: &mut Stream) -> Result<bool> {
+        let Some(path) = self.file(&format!("states-{next}.safetensors")) else { return Ok(false) };
+        let states = open(path)?;
         let batch = |info: &crate::engine::model::TensorInfo| {
             Ok(Tensor::from_vec(states.to_f32(&info.name)?, info.shape.as_slice(), &Device::Cpu)?)
         };
         // Their names are numbers of one length, so they are in order
         stream.restore(next, states.tensors().iter().map(batch).collect::<Result<_>>()?)?;
-        self.said(&next.to_string())?.ok_or_else(lost)
+        Ok(true)
     }
 
     /// What was not done as asked before block `at`, or by the `end`; `None` where no attempt came there.
@@ -105,7 +107,8 @@ impl<'a> Kept<'a> {
         said.map(Some).map_err(|error| EngineError::Internal(format!("the checkpoint: {error}")))
     }
 
-    /// Keeps a finished part: the maps that were changed in it, the states behind it (none behind the end), and what was said.
+    /// Keeps a finished part, a block or the `end`: the maps that were changed in it, the states behind a block where there
+    /// are any, and what was said.
     /// A run goes on without where there are too many files already, or no room for these; that is noted.
     ///
     /// # Errors
@@ -150,8 +153,9 @@ impl<'a> Kept<'a> {
         }
         let mut names = vec![self.name(&format!("{part}.safetensors"))];
         write(&folder.join(&names[0]), tensors)?;
-        let number = if stream.is_some() { next.to_string() } else { "end".to_owned() };
-        if let Some(stream) = stream {
+        let is_end = part == END;
+        let number = if is_end { END.to_owned() } else { next.to_string() };
+        if let Some(stream) = stream.filter(|_| !is_end) {
             let name = self.name(&format!("states-{number}.safetensors"));
             write(&folder.join(&name), states(stream)?)?;
             names.push(name);
@@ -166,7 +170,7 @@ impl<'a> Kept<'a> {
         let paths: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
         let new: Vec<(&str, &Path)> =
             names.iter().map(String::as_str).zip(paths.iter().map(PathBuf::as_path)).collect();
-        let before = if stream.is_some() { next.checked_sub(1) } else { Some(next) };
+        let before = if is_end { Some(next) } else { next.checked_sub(1) };
         let old = before.filter(|before| *before > 0).map(|before| {
             [self.name(&format!("states-{before}.safetensors")), self.name(&format!("said-{before}.json"))]
         });

@@ -105,6 +105,7 @@ impl Run<'_> {
         ctx.phase(Phase::Compressing);
         let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;
         let stages = run_stages(&original, plan, &rows, ctx)?;
+        let statistics = files::statistics(folder, ctx)?;
         let last = stages.last().map_or(&original, |stage| &stage.model);
         ctx.phase(Phase::Packaging);
         let written = hf::write(last, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
@@ -127,7 +128,7 @@ impl Run<'_> {
             wall,
         };
         let bytes = assemble::report(&compressed, bench, ctx)?.finish()?;
-        Ok([artifacts, vec![files::report(folder, &bytes)?]].concat())
+        Ok([artifacts, vec![files::report(folder, &bytes)?], statistics.into_iter().collect()].concat())
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use crate::engine::calibrate::statistics;
+use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::hash::{sha256, sha256_file};
 use crate::engine::job::{OutputFile, Role, Source};
@@ -35,6 +37,26 @@ pub(super) fn report(folder: &Path, bytes: &[u8]) -> Result<OutputFile> {
         sha256: sha256(bytes),
         loaders: Vec::new(),
     })
+}
+
+/// What was summed up of the original, for later jobs; none where it is not whole, or nobody keeps it. A job does not fail
+/// for it.
+pub(super) fn statistics(folder: &Path, ctx: &RunContext<'_>) -> Result<Option<OutputFile>> {
+    let left = match ctx.statistics.leave(folder) {
+        Err(EngineError::Io { .. }) => {
+            ctx.note("the statistics are not kept for later jobs: their file can't be written");
+            None
+        }
+        left => left?,
+    };
+    Ok(left.map(|(size_bytes, sha256)| OutputFile {
+        role: Role::Statistics,
+        path: statistics::NAME.to_owned(),
+        format: "safetensors".to_owned(),
+        size_bytes,
+        sha256,
+        loaders: Vec::new(),
+    }))
 }
 
 /// The hashes of a source's files, computed where the caller does not know them.

@@ -40,6 +40,7 @@ impl Origin<'_> {
             model_files: files::hashes(self.source)?,
             reference_files: self.reference.map_or(Ok(Vec::new()), files::hashes)?,
             datasets: self.datasets()?,
+            statistics: ctx.statistics.provenance(),
             evaluation: bench.map(evaluation),
             protocol: protocol(bench),
             resolved_defaults: self.recipe.map_or_else(BTreeMap::new, |(recipe, plan)| resolved_defaults(recipe, plan)),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pare::engine::calibrate::Statistics;
 use pare::engine::checkpoint::Checkpoint;
 use pare::engine::context::{Host, RESIDENT_BYTES, RunContext, Silent, Stopwatch};
 use pare::engine::export::verify::input;
@@ -71,5 +72,6 @@ pub(crate) fn with_resident<T>(resident_bytes: u64, f: impl FnOnce(&RunContext<'
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),
+        statistics: Statistics::default(),
     })
 }

@@ -48,7 +48,8 @@ pub(crate) fn told(task: impl FnOnce(&Path) -> (Task, Given)) -> Told {
     let is_compression = matches!(task, Task::Compress { .. });
     let out = folder.path().join("out");
     std::fs::create_dir(&out).unwrap();
-    let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+    let input =
+        Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None };
     with_context(|ctx| {
         let files = match run(&input, ctx).unwrap() {
             Output::Files { files } => files,

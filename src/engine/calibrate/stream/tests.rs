@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::engine::calibrate::Statistics;
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
@@ -37,6 +38,7 @@ pub(in crate::engine::calibrate) fn with_model(name: &str, threads: usize, see: 
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),
+        statistics: Statistics::default(),
     };
     let (inspected, checkpoint) = inspect(&files).unwrap();
     let model = Model::load(&inspected, &checkpoint, &ctx).unwrap().realized().unwrap();

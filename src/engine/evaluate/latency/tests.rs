@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use candle_core::Device;
 
 use super::*;
+use crate::engine::calibrate::Statistics;
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Event, Host, Observer, Stopwatch};
 
@@ -51,6 +52,7 @@ fn context<'a>(clock: &'a Hand, observer: &'a Slow<'a>) -> RunContext<'a> {
         scratch: PathBuf::new(),
         host: Host::default(),
         kept: Checkpoint::default(),
+        statistics: Statistics::default(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn provenance() -> Provenance {
             "evaluation".into(),
             DatasetProvenance { name: "test".into(), rows: 2_000, files: vec![file("test.jsonl", 539_527)] },
         )]),
+        statistics: None,
         evaluation: Some(EvaluationProvenance {
             metrics: vec!["accuracy".into(), "fidelity".into(), "latency".into()],
             max_seq_length: 96,
