@@ -120,6 +120,7 @@ fn go(task: &Task, given: Option<&GivenStatistics>, before: Option<&Given>, afte
             stopwatch: ctx.stopwatch,
             device: ctx.device.clone(),
             threads: ctx.threads,
+            resident_bytes: ctx.resident_bytes,
             scratch: ctx.scratch.clone(),
             host: ctx.host.clone(),
         };

@@ -34,7 +34,8 @@ fn check(folder: &Path, data: &[&Path; 2], stages: &Value) {
     };
     let datasets = Datasets { calibration: source(data[0]), evaluation: source(data[1]), ..Datasets::default() };
     let task = Task::Compress { model: model(folder), recipe: Recipe::parse(&recipe).unwrap(), plan: None, datasets };
-    let task = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+    let task =
+        Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None };
     let (weights, result) = compressed(&task, RESIDENT_BYTES);
     let (stored_weights, stored_result) = compressed(&task, 0);
     assert!(weights == stored_weights, "other weights");

@@ -18,7 +18,8 @@ fn problems(made: &Made, rows: &str) -> Vec<Problem> {
     let datasets = Datasets { evaluation: Some(dataset(&path)), ..Datasets::default() };
     let evaluate = Evaluate::parse(&json!({ "metrics": ["fidelity"] })).unwrap();
     let task = Task::Evaluate { model: model(&made.model()), reference: None, evaluate, datasets };
-    let input = Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None };
+    let input =
+        Input { task, threads: 2, device: "cpu".into(), memory_limit_bytes: None, checkpoint: None, statistics: None };
     match with_context(|ctx| run(&input, ctx).unwrap()) {
         Output::Failed { problems } => problems,
         other => panic!("{other:?}"),

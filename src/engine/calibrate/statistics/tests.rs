@@ -4,7 +4,7 @@ use super::*;
 
 fn moments(width: usize, gram: bool) -> Moments {
     let fed = Tensor::randn(0.1f32, 1.0, (33, width), &Device::Cpu).unwrap();
-    Moments::of(&fed, None, Wanted { gram, cross: false }).unwrap()
+    Moments::of(&fed, None, Wanted { gram, ..Wanted::default() }).unwrap()
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn sums_come_back_to_the_bit() {
     file::write(&path, &sites).unwrap();
     let opened = file::open(&path).unwrap();
     let squares = Wanted::default();
-    let all = Wanted { gram: true, cross: false };
+    let all = Wanted { gram: true, ..Wanted::default() };
     assert_eq!(file::read(&opened, "block.0.up", 5, all).unwrap().as_ref(), sites.get("block.0.up"));
     assert_eq!(file::read(&opened, "head", 3, squares).unwrap().as_ref(), sites.get("head"));
     assert_eq!(file::read(&opened, "block.0.up", 5, squares).unwrap().unwrap().gram, None, "nobody asked for it");

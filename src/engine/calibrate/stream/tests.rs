@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use candle_core::Device;
+
 use super::*;
 use crate::engine::calibrate::Statistics;
 use crate::engine::checkpoint::Checkpoint;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::calibrate::Statistics;
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
@@ -39,6 +40,7 @@ fn with_model(name: &str, (threads, resident_bytes): (usize, u64), see: impl FnO
         scratch: scratch.path().to_owned(),
         host: Host::default(),
         kept: Checkpoint::default(),
+        statistics: Statistics::default(),
     };
     let (inspected, checkpoint) = inspect(&files).unwrap();
     see(&Model::load(&inspected, &checkpoint, &ctx).unwrap().realized().unwrap(), &ctx);
