@@ -61,11 +61,12 @@ impl Report {
                 return self.site_reason(site, key);
             }
             ["result", "probes", rest @ ..] => self.probe_reason(rest)?,
-            [.., "fidelity", "kl", "floor"] => "the original was scored once, so it was not compared with itself",
+            [.., "fidelity", "kl" | "numbers", "floor"] => {
+                "the original was scored once, so it was not compared with itself"
+            }
             [.., "fidelity", "kl" | "top1_agreement" | "cosine"] if self.is_of("regression") => {
                 "an answer is one number, neither a distribution nor a direction: see numbers"
             }
-            [.., "fidelity", "numbers", "floor"] => "the original was scored once, so it was not compared with itself",
             [.., "fidelity", "numbers", _] => "not defined: the answers of one of both are all one number",
             [.., "fidelity", "kl" | "top1_agreement"] => "an embedding model has vectors, not answers to choose among",
             [.., "fidelity", "similarity_spearman"] if self.is_of("embedding") => {

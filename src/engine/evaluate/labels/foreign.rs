@@ -65,7 +65,9 @@ fn unknown<'a>(
 ) {
     let known_set: std::collections::HashSet<&str> = known.iter().map(String::as_str).collect();
     for label in found.filter(|label| !known_set.contains(label.name)) {
-        let hint = match nearest(label.name, known.iter().map(String::as_str)) {
+        // Numbers stand for names by an order that the data does not tell: none of the names is near
+        let near = nearest(label.name, known.iter().map(String::as_str)).filter(|_| !is_number(label.name));
+        let hint = match near {
             Some(name) => format!("did you mean '{name}'?"),
             None => format!("it knows {}", known.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ")),
         };
