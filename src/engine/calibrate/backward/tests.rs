@@ -112,12 +112,6 @@ fn gradients_are_what_central_differences_say_in_every_family() {
                     let step = (5e-3 / want.abs()).clamp(1e-3, 2e-2);
                     let at = |step| loss(&moved(model, *site, &direction, step), model, &rows, 7);
                     let found = (at(step) - at(-step)) / (2.0 * step);
-                    println!(
-                        "{name} {what} {found} {want} of {size} step {step}: off {:.1e} of bound {:.1e}, of size {:.1e}",
-                        (found - want).abs(),
-                        (found - want).abs() / (1e-2 * size + 2e-5 / step),
-                        (found - want).abs() / size
-                    );
                     let bound = 1e-2 * size + 2e-5 / step;
                     assert!(
                         (found - want).abs() < bound,
