@@ -79,8 +79,7 @@ mod tests {
         let softmax = |i: usize, j: usize| f64::from(u8::from(i == j)) * p[i] - p[i] * p[j];
         let identity = |i: usize, j: usize| f64::from(u8::from(i == j));
         let embedding = Head::Embedding { pooling: crate::engine::model::spec::Pooling::Mean, normalize: true };
-        let cases: [(Head, &dyn Fn(usize, usize) -> f64); 2] = [(classes(), &softmax), (embedding, &identity)];
-        for (head, fisher) in cases {
+        for (head, fisher) in [(classes(), &softmax as &dyn Fn(usize, usize) -> f64), (embedding, &identity)] {
             let (mean, square) = averages(&head, &logits);
             // Four standard errors: numbers of variance 1 at most, squares of variance 2 at most
             let bound = 4.0 * (2.0 / DRAWS as f64).sqrt();

@@ -71,7 +71,7 @@ impl Moments {
     pub fn weighted(fed: &Tensor, original: Option<&Tensor>, weights: Option<&[f32]>, wanted: Wanted) -> Result<Self> {
         let (tokens, width) = fed.dims2()?;
         let mut x = fed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
-        if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| !(*a >= 0.0))) {
+        if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| a.is_nan() || *a < 0.0)) {
             return Err(EngineError::Internal("every token needs a weight of 0 or more".into()));
         }
         let scale = |x: &mut [f32]| {

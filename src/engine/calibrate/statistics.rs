@@ -2,7 +2,7 @@
 //!
 //! The rows of a recipe's first stage go through the model as it was uploaded, so its sums depend on the model, the rows
 //! and which sums are wanted, and on nothing that the stage does to the model: a job with other bits takes the same ones.
-//! They are used again only where the [`key`] of both jobs is one: from the same files and settings, by the same program
+//! They are used again only where the [`key()`] of both jobs is one: from the same files and settings, by the same program
 //! on the same processor. So a result is, to the byte, what it would be if they had been taken anew. What a later stage
 //! is fed depends on the stages before it, and is never kept.
 
@@ -35,7 +35,7 @@ pub const NAME: &str = "statistics.safetensors";
 /// What a run is told of statistics: somebody keeps those that it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// What they depend on: see [`key`].
+    /// What they depend on: see [`key()`].
     pub key: String,
     /// Those that an earlier job left under the key, not checked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

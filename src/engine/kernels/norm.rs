@@ -88,6 +88,7 @@ impl CustomOp2 for Op {
 }
 
 /// The backward pass of both norms.
+#[derive(Clone, Copy)]
 struct Back {
     epsilon: f32,
     /// Whether the mean was taken away.

@@ -17,6 +17,7 @@ impl<'a> View<'a> {
     }
 
     /// Its transpose, over the same numbers.
+    #[must_use]
     pub const fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, strides: (self.strides.1, self.strides.0), ..self }
     }

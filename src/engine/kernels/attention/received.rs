@@ -25,6 +25,8 @@ pub fn received(q: &Tensor, k: &Tensor, how: Attending, rows: Offsets<'_>) -> Re
             all.iter_mut().skip(first).zip(line).for_each(|(sum, p)| *sum += p);
         }
     });
-    all.iter_mut().for_each(|sum| *sum /= how.heads as f32);
+    for sum in &mut all {
+        *sum /= how.heads as f32;
+    }
     Ok(all)
 }
