@@ -36,21 +36,24 @@ impl Steps {
     }
 }
 
-/// The smallest and the largest of some numbers and 0.
+/// The smallest and the largest of some numbers and 0. In two passes: of one, the compiler makes a shuffle of pairs, which takes
+/// five times as long.
 pub fn range(weights: &[f32]) -> (f32, f32) {
-    wide!({
-        let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
-        let (chunks, rest) = weights.as_chunks::<16>();
-        for chunk in chunks {
-            // One after the other: both in one loop are shuffled into pairs
-            low.iter_mut().zip(chunk).for_each(|(low, w)| *low = if *w < *low { *w } else { *low });
-            high.iter_mut().zip(chunk).for_each(|(high, w)| *high = if *w > *high { *w } else { *high });
-        }
-        for ((low, high), w) in low.iter_mut().zip(&mut high).zip(rest) {
-            (*low, *high) = (low.min(*w), high.max(*w));
-        }
-        (low.iter().copied().fold(0f32, f32::min), high.iter().copied().fold(0f32, f32::max))
-    })
+    (wide!(extreme(weights, |w, low| w < low)), wide!(extreme(weights, |w, high| w > high)))
+}
+
+/// Of some numbers and 0 the one that is beyond all others.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn extreme(weights: &[f32], is_beyond: impl Fn(f32, f32) -> bool) -> f32 {
+    let further = |w: f32, found: f32| if is_beyond(w, found) { w } else { found };
+    let mut found = [0f32; 16];
+    let (chunks, rest) = weights.as_chunks::<16>();
+    for chunk in chunks {
+        found.iter_mut().zip(chunk).for_each(|(found, w)| *found = further(*w, *found));
+    }
+    found.iter_mut().zip(rest).for_each(|(found, w)| *found = further(*w, *found));
+    found.into_iter().fold(0f32, |all, w| further(w, all))
 }
 
 /// How many numbers are further from 0 than `bound`. Exact up to 2²⁸ of them.

@@ -16,6 +16,8 @@ const PART_ROWS: usize = 32;
 
 /// Memory that a streamed run takes besides its weights: the program, headers, buffers.
 const STREAMED_BASE_BYTES: u64 = 5 << 20;
+/// What is told of a site: its histograms, as they are written into the report.
+const STREAMED_SITE_BYTES: u64 = 16 << 10;
 /// A weight before, after, and as a code, with what is written of it, in parts that are being worked on; as a code where they
 /// wait to be written. Between what two and many threads take.
 const STREAMED_WEIGHT_BYTES: u64 = 6;
@@ -46,7 +48,8 @@ pub(super) fn predict(
 ) -> Predicted {
     let peak_memory_bytes = if is_streamed(evaluate, stages) {
         let peak = header.sites.iter().map(|site| streamed_bytes(site, stages)).max().unwrap_or(0);
-        STREAMED_BASE_BYTES.saturating_add(peak)
+        let told = STREAMED_SITE_BYTES.saturating_mul(header.sites.len() as u64);
+        STREAMED_BASE_BYTES.saturating_add(peak).saturating_add(told)
     } else {
         whole_bytes(header, layouts, evaluate, available)
     };
