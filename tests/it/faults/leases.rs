@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pare::db::jobs::{self, JobState};
 use pare::id::JobId;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{crashes_and_losses, let_leases_run_out};
 use crate::support::invariants::Fault;
@@ -27,9 +27,14 @@ fn serve(bench: &Bench) -> (Server, PathBuf) {
     (server, state.join("scratch"))
 }
 
-/// Waits for a job's process, and holds it still, so that the job can't end before what is to come.
+/// Waits for a job's process, and holds it still, so that the job can't end before what is to come. Not before it locked itself
+/// in: held still in its first moments, before it asked to die with its parent, it could not do so.
 async fn hold_process(scratch: &std::path::Path) {
-    let process = until("a job's process", async || processes_below(scratch).pop()).await;
+    let is_locked = |process: &Pid| {
+        let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap_or_default();
+        status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"]))
+    };
+    let process = until("a job's process", async || processes_below(scratch).into_iter().find(is_locked)).await;
     kill_process(process, Signal::STOP).unwrap();
 }
 
