@@ -65,8 +65,8 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Pool> {
         .test_before_acquire(false)
         .after_connect(|conn, _| {
             Box::pin(async move {
-                // whoever vanished in the middle of a transaction must not keep its rows for hours
-                sqlx::query("set idle_in_transaction_session_timeout = '2min'").execute(conn).await?;
+                // whoever vanished, or was stopped, in the middle of a transaction keeps its rows no longer than a lease lasts
+                sqlx::query("set idle_in_transaction_session_timeout = '1min'").execute(conn).await?;
                 Ok(())
             })
         })

@@ -33,9 +33,9 @@ impl Distance {
     /// Adds a part, given row by row.
     pub(super) fn add(&mut self, original: &[f32], result: &[f32]) {
         for (a, b) in original.chunks(CHUNK).zip(result.chunks(CHUNK)) {
-            self.off += f64::from(sums::squared_distance(a, b));
-            self.norm += f64::from(sums::squares(a));
-            self.result += f64::from(sums::squares(b));
+            self.off += exact(sums::squared_distance(a, b), || a.iter().zip(b).map(|(a, b)| square(*a, *b)).sum());
+            self.norm += exact(sums::squares(a), || a.iter().map(|a| square(*a, 0.0)).sum());
+            self.result += exact(sums::squares(b), || b.iter().map(|b| square(*b, 0.0)).sum());
         }
         self.count(original, result);
     }
@@ -88,6 +88,16 @@ impl Distance {
     }
 }
 
+/// A sum in f32, or as it is in f64 where squares were too large or too small for that.
+fn exact(fast: f32, slow: impl Fn() -> f64) -> f64 {
+    if fast.is_normal() { f64::from(fast) } else { slow() }
+}
+
+/// `(a - b)²`.
+fn square(a: f32, b: f32) -> f64 {
+    (f64::from(a) - f64::from(b)).powi(2)
+}
+
 /// The [`Distance`] of whole matrices of so many columns. Where a layer norm follows (`centered`), of what it sees.
 pub(super) fn between(mut original: Vec<f32>, mut result: Vec<f32>, columns: usize, centered: bool) -> Distance {
     if centered {
@@ -134,6 +144,16 @@ mod tests {
         assert!(between(original.clone(), shifted.clone(), 5, true).relative() < 1e-6);
         assert!(between(original, shifted, 5, false).relative() > 1.0);
         assert_eq!(between(vec![0.0; 4], vec![3.0, 0.0, 0.0, 4.0], 2, false).relative(), 5.0);
+    }
+
+    #[test]
+    fn squares_beyond_f32_are_told_all_the_same() {
+        for size in [2e19f32, 1e-24] {
+            let original: Vec<f32> = weights(3000).iter().map(|w| w * size).collect();
+            let result: Vec<f32> = original.iter().map(|w| w * 1.01).collect();
+            let distance = between(original, result, 10, false);
+            assert!((distance.relative() - 0.01).abs() < 1e-6 && distance.cosine().is_some());
+        }
     }
 
     #[test]

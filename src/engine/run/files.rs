@@ -44,6 +44,7 @@ pub(super) fn report(folder: &Path, bytes: &[u8]) -> Result<OutputFile> {
 pub(super) fn statistics(folder: &Path, ctx: &RunContext<'_>) -> Result<Option<OutputFile>> {
     let left = match ctx.statistics.leave(folder) {
         Err(EngineError::Io { .. }) => {
+            let _ = std::fs::remove_file(folder.join(statistics::NAME)); // what there is of it only takes room
             ctx.note("the statistics are not kept for later jobs: their file can't be written");
             None
         }

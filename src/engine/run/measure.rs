@@ -219,7 +219,12 @@ impl<'a> Bench<'a> {
     /// How task quality was measured, if it was.
     pub(super) fn protocol(&self) -> Option<String> {
         match (&self.rows.questions, self.spec.head == Head::CausalLanguage) {
-            (Questions::Rows(_) | Questions::Marked(_), _) => self.rows.labels.as_ref().map(Labels::protocol),
+            (Questions::Rows(_) | Questions::Marked(_), _) => {
+                // Quartiles of the probes tell shares of right rows, too
+                let is_told =
+                    |labels: &&Labels| self.labels().is_some() || self.wants("fidelity") && labels.classes().is_some();
+                self.rows.labels.as_ref().filter(is_told).map(Labels::protocol)
+            }
             (Questions::Tokens(_), _) if !self.tells_perplexity() => None,
             (Questions::Tokens(_), true) => Some(NEXT.to_owned()),
             (Questions::Tokens(_), false) => Some(HIDDEN.to_owned()),
@@ -276,7 +281,7 @@ impl<'a> Bench<'a> {
         result: &Model,
         ctx: &RunContext<'_>,
     ) -> Result<Option<Vec<LatencyComparison>>> {
-        if !self.wants("latency") || result.is_stored() {
+        if !self.wants("latency") || result.is_stored() || original.is_some_and(Model::is_stored) {
             return Ok(None);
         }
         let length = self.evaluate.max_seq_length;

@@ -70,7 +70,10 @@ pub(super) fn of_rows(
             }),
         })
     };
-    by_length(lengths).iter().map(quartile).collect()
+    // A row that nothing is asked of has no answer to compare
+    let is_asked = |row: &usize| starts.get(*row) < starts.get(*row + 1);
+    let parts = by_length(lengths).into_iter().map(|rows| rows.into_iter().filter(is_asked).collect::<Vec<_>>());
+    parts.filter(|rows| !rows.is_empty()).map(|rows| quartile(&rows)).collect()
 }
 
 /// What was foretold of each token, by its place in the row. Quality is perplexity, where the rows are text.
