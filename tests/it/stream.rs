@@ -272,6 +272,7 @@ async fn whoever_listens_asks_nothing_while_nothing_happens() {
     }
     let paths: Vec<String> = ids.iter().map(|id| format!("/v1/jobs/{id}")).collect();
     let before = transactions(&app.pool).await;
+    let started = std::time::Instant::now();
     // time is what is measured: each waits so long
     let waits = (0..LISTENERS).map(|number| app.get_with(&paths[number % paths.len()], &[("prefer", "wait=4")]));
     let answers = futures::future::join_all(waits).await;
@@ -279,7 +280,8 @@ async fn whoever_listens_asks_nothing_while_nothing_happens() {
     let asked = transactions(&app.pool).await - before;
     // each long poll reads when it comes and when it ends, and once if it came before the first look; all share a look a
     // second. One look a second for each would be 1200.
-    let most = 2 * LISTENERS as i64 + 60;
+    // A busy machine takes longer over it, and looks as often as the clock says.
+    let most = 2 * LISTENERS as i64 + 12 * (started.elapsed().as_secs() as i64 + 1);
     assert!(asked <= most, "{asked} transactions");
     // and when something happens all hear of it
     let cancelled = app.send(Method::POST, &format!("{}/cancel", paths[0]), &[], Vec::new()).await.expect(200);
