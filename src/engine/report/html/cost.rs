@@ -160,28 +160,27 @@ fn fidelity(doc: &Doc<'_>) -> String {
         ("Cosine", doc.show(&at("cosine"), |x| fixed(x, 5))),
     ];
     measures.extend(own_measure(doc));
-    let nats = |key: &str| doc.show(&at(key), small);
-    format!(
-        "<h3>Fidelity to the {}</h3>\n{}{}",
-        doc.sides().0,
-        facts(&measures),
-        table(
-            "Divergence of the outputs",
-            "<th scope=\"col\">KL divergence, nats</th><th scope=\"col\">Mean</th><th scope=\"col\">Median</th>\
-             <th scope=\"col\">95%</th><th scope=\"col\">99%</th><th scope=\"col\">Largest</th>\
-             <th scope=\"col\" title=\"The original against a second scoring of itself, at most 64 rows\">Floor</th>",
-            &format!(
-                "<tr><th scope=\"row\">{} ‖ {}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-                 <td>{}</td></tr>\n",
-                doc.sides().0,
-                doc.sides().1,
-                nats("kl/mean"),
-                nats("kl/median"),
-                nats("kl/p95"),
-                nats("kl/p99"),
-                nats("kl/max"),
-                nats("kl/floor"),
-            )
-        )
+    format!("<h3>Fidelity to the {}</h3>\n{}{}", doc.sides().0, facts(&measures), divergence(doc))
+}
+
+/// How far the outputs are apart, as distributions.
+fn divergence(doc: &Doc<'_>) -> String {
+    let nats = |key: &str| doc.show(&format!("/result/after/fidelity/kl/{key}"), small);
+    let (first, second) = doc.sides();
+    table(
+        "Divergence of the outputs",
+        "<th scope=\"col\">KL divergence, nats</th><th scope=\"col\">Mean</th><th scope=\"col\">Median</th>\
+         <th scope=\"col\">95%</th><th scope=\"col\">99%</th><th scope=\"col\">Largest</th>\
+         <th scope=\"col\" title=\"The original against a second scoring of itself, at most 64 rows\">Floor</th>",
+        &format!(
+            "<tr><th scope=\"row\">{first} ‖ {second}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{}</td></tr>\n",
+            nats("mean"),
+            nats("median"),
+            nats("p95"),
+            nats("p99"),
+            nats("max"),
+            nats("floor"),
+        ),
     )
 }
