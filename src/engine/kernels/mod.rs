@@ -20,6 +20,7 @@ macro_rules! wide {
 
 pub mod activation;
 pub mod attention;
+pub mod feedback;
 pub mod gram;
 pub mod half;
 pub mod linear;
