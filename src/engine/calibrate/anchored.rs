@@ -6,8 +6,11 @@
 //!
 //! Source: AA-SVD 2026 for singular values, GPTAQ 2025 (arXiv 2504.02692) for GPTQ, K-prune 2024 (arXiv 2308.03449) for units.
 
+use rayon::prelude::*;
+
 use super::Moments;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::kernels::product::{View, product};
 use crate::engine::linalg::solve::Cholesky;
 
 /// `λ` as a share of the mean of `Ĉ`'s diagonal.
@@ -42,6 +45,76 @@ pub fn target(weights: &[f32], moments: &Moments, damping: f64) -> Result<Vec<f3
     factor.solve_rows_through(&damped(cross), weights)
 }
 
+/// Rows that go together.
+const ROWS: usize = 32;
+
+/// What candidates for a site's weights cost, by the outputs that they give: `‖X Wᵀ - X̂ Ŵᵀ‖²` but for a constant.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    original: &'a [f32],
+    /// `Ĉ`, `[in, in]`.
+    gram: Vec<f32>,
+    /// `2 W (Ĉ - M)ᵀ`, `[out, in]`; nothing where both are fed the same.
+    pull: Option<Vec<f32>>,
+    width: usize,
+    is_centered: bool,
+}
+
+impl<'a> Judge<'a> {
+    /// For `original: [out, in]` and moments with `X̂ᵀX̂`; without `X̂ᵀX` both are taken to be fed the same. Where the outputs of a site
+    /// are centered ([`crate::engine::model::SiteSpec::is_centered`]) only that part of a change counts that a norm sees.
+    ///
+    /// # Errors
+    ///
+    /// Moments without the product, or of another width.
+    pub fn new(original: &'a [f32], moments: &Moments, is_centered: bool) -> Result<Self> {
+        let width = moments.width();
+        let missing = || EngineError::Internal("outputs are judged by the product of inputs with themselves".into());
+        let gram = moments.gram.as_ref().ok_or_else(missing)?;
+        if width == 0 || !original.len().is_multiple_of(width) || gram.len() != width * width {
+            return Err(EngineError::Internal(format!("{} weights are no rows of {width}", original.len())));
+        }
+        let pull = moments.cross.as_ref().map(|cross| {
+            // Row i, column j of (Ĉ - M)ᵀ is (Ĉ - M)_ji: both lie so that the product takes the transpose
+            let apart: Vec<f32> = gram.iter().zip(cross).map(|(c, m)| 2.0 * (c - m) as f32).collect();
+            times(original, View::new(&apart, (width, width), width).transposed(), width)
+        });
+        let gram = gram.iter().map(|x| *x as f32).collect();
+        Ok(Self { original, gram, pull, width, is_centered })
+    }
+
+    /// `tr(D Ĉ Dᵀ) + 2 tr(D (Ĉ - M) Wᵀ)` with `D = Ŵ - W`. Costs `2 · out · in²` flops.
+    pub fn cost(&self, candidate: &[f32]) -> f64 {
+        let mut change: Vec<f32> = candidate.iter().zip(self.original).map(|(a, b)| a - b).collect();
+        if self.is_centered {
+            center(&mut change, self.width);
+        }
+        let mut slope = times(&change, View::new(&self.gram, (self.width, self.width), self.width), self.width);
+        if let Some(pull) = &self.pull {
+            slope.iter_mut().zip(pull).for_each(|(a, b)| *a += b);
+        }
+        let line = |(d, v): (&[f32], &[f32])| d.iter().zip(v).map(|(d, v)| f64::from(*d) * f64::from(*v)).sum::<f64>();
+        change.chunks(self.width).zip(slope.chunks(self.width)).map(line).sum()
+    }
+}
+
+/// Takes each column's mean away.
+fn center(rows: &mut [f32], width: usize) {
+    let mut means = vec![0f64; width];
+    let count = (rows.len() / width).max(1) as f64;
+    rows.chunks(width).for_each(|row| means.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / count));
+    rows.chunks_mut(width).for_each(|row| row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= *mean as f32));
+}
+
+/// `rows · matrix`, `[out, in]` times `[in, in]`, over all threads.
+fn times(rows: &[f32], matrix: View<'_>, width: usize) -> Vec<f32> {
+    let mut y = vec![0f32; rows.len()];
+    y.par_chunks_mut(ROWS * width).zip(rows.par_chunks(ROWS * width)).for_each(|(y, rows)| {
+        product(y, width, (View::new(rows, (rows.len() / width, width), width), matrix), 1.0, false);
+    });
+    y
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Tensor};
@@ -74,6 +147,27 @@ mod tests {
             assert!(left > least);
         }
         assert!(distance(&x, &w, &changed, &w) > least);
+    }
+
+    #[test]
+    fn a_judge_tells_how_much_more_one_candidate_costs_than_another() {
+        let (x, w) = (draw((200, 6)), draw((40, 6)));
+        let changed = (&x + (draw((200, 6)) * 0.3).unwrap()).unwrap();
+        let moments = Moments::of(&changed, Some(&x), Wanted { gram: true, cross: true, ..Wanted::default() }).unwrap();
+        let flat = |w: &Tensor| w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let original = flat(&w);
+        let judge = Judge::new(&original, &moments, false).unwrap();
+        assert!(judge.cost(&original).abs() < 1e-9);
+        let one = (&w + (draw((40, 6)) * 0.1).unwrap()).unwrap();
+        let more = distance(&x, &w, &changed, &one) - distance(&x, &w, &changed, &w);
+        let found = judge.cost(&flat(&one));
+        assert!((found - more).abs() < 1e-3 * more.abs().max(1.0), "{found} is not {more}"); // f32 sums of 8,000 squares
+        // What all rows have in common is not seen behind a norm
+        let shifted = w.broadcast_add(&draw((1, 6))).unwrap();
+        let same = Moments::of(&x, Some(&x), Wanted { gram: true, cross: true, ..Wanted::default() }).unwrap();
+        let seen = Judge::new(&original, &same, true).unwrap().cost(&flat(&shifted));
+        assert!(seen < 1e-3, "{seen}");
+        assert!(Judge::new(&original, &same, false).unwrap().cost(&flat(&shifted)) > 1.0);
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl Stream {
         }
         let fed = |stream: &Self, model: &Model, i: usize, wanted: Wanted| -> Result<Seen> {
             let taps = Inputs { sites, weights: wanted.weights, seen: Mutex::default() };
+            // Where the sites do not stand at the block's end, it is not worked out to there
             model.block(self.next, stream.batch(i)?, &stream.states(i)?, Some(&taps))?;
             taps.into_seen()
         };
@@ -134,18 +135,33 @@ impl Stream {
         Ok(())
     }
 
-    /// What the sites behind the last block are fed.
+    /// What the sites behind the last block are fed; with an original beside it as in [`Stream::look`].
     ///
     /// # Errors
     ///
     /// As the forward pass.
-    pub fn finish(&self, model: &Model, sites: &[usize], wanted: Wanted) -> Result<Sites> {
+    pub fn finish(
+        &self,
+        model: &Model,
+        original: Option<(&Self, &Model)>,
+        sites: &[usize],
+        wanted: Wanted,
+    ) -> Result<Sites> {
+        let fed = |stream: &Self, model: &Model, i: usize| -> Result<Seen> {
+            let taps = Inputs { sites, weights: TokenWeights::Even, seen: Mutex::default() };
+            let states = model.before_head(stream.batch(i)?, &stream.states(i)?, Some(&taps))?;
+            if let Some(head) = model.wiring.as_ref().and_then(|wiring| wiring.head) {
+                taps.see(head, &states);
+            }
+            taps.into_seen()
+        };
         let mut all = Sites::new();
         for i in 0..self.batches.len() {
-            let taps = Inputs { sites, weights: TokenWeights::Even, seen: Mutex::default() };
-            model.finish(self.batch(i)?, &self.states(i)?, Some(&taps))?;
-            for (site, x) in &taps.into_seen()?.fed {
-                all.entry(*site).or_default().add(&Moments::of(x, None, wanted)?)?;
+            let ours = fed(self, model, i)?;
+            let theirs = original.map(|(stream, model)| fed(stream, model, i)).transpose()?;
+            for (site, x) in &ours.fed {
+                let other = theirs.as_ref().and_then(|seen| seen.fed.get(site));
+                all.entry(*site).or_default().add(&Moments::of(x, other, wanted)?)?;
             }
         }
         Ok(all)
@@ -241,6 +257,13 @@ impl Tap for Inputs<'_> {
         {
             seen.fed.insert(site, x.clone());
         }
+    }
+
+    fn has_seen_all(&self) -> bool {
+        self.seen.lock().is_ok_and(|seen| {
+            let attends = self.weights == TokenWeights::Attention && seen.received.is_none();
+            !attends && self.sites.iter().all(|site| seen.fed.contains_key(site))
+        })
     }
 
     fn attend(&self, q: &Tensor, k: &Tensor, how: Attending, rows: Offsets<'_>) -> Result<()> {

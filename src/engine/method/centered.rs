@@ -25,8 +25,7 @@ pub(super) fn quantize(
     let columns = shape.1.max(1);
     let size = kept.group_size.unwrap_or(columns).max(1);
     let plain = kept.decode();
-    let shift = shift(weights, &plain, columns, size);
-    let moved: Vec<f32> = weights.chunks(columns).flat_map(|row| row.iter().zip(&shift).map(|(w, a)| w + a)).collect();
+    let moved = shifted(weights, &plain, columns, size);
     let (other, _) = round.quantize(&moved, shape, scale_dtype, importance);
     let before = seen_errors(weights, &plain, importance, (columns, size));
     let after = seen_errors(weights, &other.decode(), importance, (columns, size));
@@ -36,6 +35,18 @@ pub(super) fn quantize(
         }
     }
     (kept, raised)
+}
+
+/// `weights: [out, in]`, moved by what puts the row with the largest error of each group of columns onto its grid.
+pub(super) fn moved(round: &Round, weights: &[f32], shape: (usize, usize), scale_dtype: Dtype) -> Vec<f32> {
+    let (plain, _) = round.quantize(weights, shape, scale_dtype, None);
+    let columns = shape.1.max(1);
+    shifted(weights, &plain.decode(), columns, plain.group_size.unwrap_or(columns).max(1))
+}
+
+fn shifted(weights: &[f32], rounded: &[f32], columns: usize, size: usize) -> Vec<f32> {
+    let shift = shift(weights, rounded, columns, size);
+    weights.chunks(columns).flat_map(|row| row.iter().zip(&shift).map(|(w, a)| w + a)).collect()
 }
 
 /// What puts, in each group of columns, the row with the largest error onto its grid.

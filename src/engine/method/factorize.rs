@@ -7,8 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
-use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, Streams};
-use crate::engine::calibrate::Moments;
+use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams};
 use crate::engine::error::Result;
 use crate::engine::linalg::svd::svd;
 use crate::engine::model::linear::{Dense, Linear, LinearMap};
@@ -92,7 +91,7 @@ impl SiteAction for Plain {
         Streams::Maps
     }
 
-    fn apply(&self, site: &SiteSpec, linear: &Linear, _: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
+    fn apply(&self, site: &SiteSpec, linear: &Linear, _: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)> {
         let (out, r#in) = (site.out, site.r#in);
         let rank = self.rank(out, r#in);
         let dtype = match &linear.map {

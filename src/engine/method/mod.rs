@@ -5,7 +5,9 @@
 
 mod centered;
 pub mod factorize;
+pub mod feedback;
 pub mod fold;
+pub mod gptq;
 pub mod params;
 pub mod quantize;
 pub mod range;
@@ -15,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::calibrate::{Moments, Wanted};
 use super::error::Result;
 use super::model::build::Model;
-use super::model::linear::Linear;
+use super::model::linear::{Linear, LinearMap};
 use super::model::{Layout, SiteSpec};
 use super::problem::Problem;
 pub use super::report::Fallback;
@@ -120,12 +122,36 @@ pub trait SiteAction: Send + Sync {
         None
     }
 
+    /// Whether a site must be fed what comes out of those that were changed before it. Then both models go side by side,
+    /// the original and the one on its way, and sums are taken anew after every change: `cross` is then of the two.
+    fn follows(&self) -> bool {
+        false
+    }
+
     /// Whether maps can be handed over one by one, or some rows at a time, without the model.
     fn streams(&self) -> Streams;
 
-    /// The map in its new form, and what was not done as asked. `seen` is what the site is fed, where that was wanted and
+    /// The map in its new form, and what was not done as asked. `fed` is what the site is fed, where that was wanted and
     /// could be had: tables and families that can't be run are fed nothing.
-    fn apply(&self, site: &SiteSpec, linear: &Linear, seen: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)>;
+    fn apply(&self, site: &SiteSpec, linear: &Linear, fed: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)>;
+}
+
+/// What is known of what a site is fed.
+#[derive(Debug, Clone, Copy)]
+pub struct Fed<'a> {
+    /// On the rows that are fitted to.
+    pub fit: &'a Moments,
+    /// On the rows that choices are made on: taken where sites follow each other ([`SiteAction::follows`]), and there are any.
+    pub held_out: Option<&'a Moments>,
+    /// The original's map, where sites follow each other and it still has this shape.
+    pub original: Option<&'a LinearMap>,
+}
+
+impl<'a> Fed<'a> {
+    /// Sums over rows that are fitted to, and nothing else.
+    pub const fn of(fit: &'a Moments) -> Self {
+        Self { fit, held_out: None, original: None }
+    }
 }
 
 /// Changes several sites together.
@@ -141,8 +167,19 @@ pub trait ModelAction: Send + Sync {
     fn apply(&self, model: &Model, targets: &[usize]) -> Result<(Model, Vec<Fallback>)>;
 }
 
+impl Fallback {
+    /// Said of a site of whose scales some had to be raised.
+    fn raised(site: &str, count: usize) -> Option<Self> {
+        (count > 0).then(|| Self {
+            site: site.to_owned(),
+            what: format!("{count} scales raised to the smallest that is stored"),
+            why: "the weights of these groups are too small for the type of the scales".to_owned(),
+        })
+    }
+}
+
 /// Every method.
-pub static METHODS: &[&dyn Method] = &[&quantize::Quantize, &factorize::Factorize, &fold::Fold];
+pub static METHODS: &[&dyn Method] = &[&quantize::Quantize, &gptq::Gptq, &factorize::Factorize, &fold::Fold];
 
 /// The method with that name.
 pub fn find(name: &str) -> Option<&'static dyn Method> {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
 use super::range::{Observer, Scheme};
-use super::{Action, Fallback, Method, MethodSpec, Needs, SiteAction, Streams, centered};
-use crate::engine::calibrate::{Moments, Wanted};
+use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered};
+use crate::engine::calibrate::Wanted;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
 use crate::engine::model::linear::{Linear, LinearMap};
@@ -61,11 +61,7 @@ impl Method for Quantize {
             bits: whole("bits").and_then(|n| u32::try_from(n).ok()).unwrap_or(8),
             group_size: whole("group_size").and_then(|n| usize::try_from(n).ok()),
             symmetric: params.get("symmetric").and_then(Value::as_bool).unwrap_or(true),
-            observer: match word("observer") {
-                Some("minmax") => Observer::MinMax,
-                Some("weighted_mse") => Observer::WeightedMse,
-                _ => Observer::Mse,
-            },
+            observer: Observer::parse(word("observer").unwrap_or_default()),
         })))
     }
 }
@@ -179,7 +175,7 @@ impl Round {
 }
 
 /// Shares of the mean, so that sums of errors stay in the range of f32.
-fn relative(mean_squares: &[f64]) -> Vec<f32> {
+pub(super) fn relative(mean_squares: &[f64]) -> Vec<f32> {
     let mean = mean_squares.iter().sum::<f64>() / mean_squares.len().max(1) as f64;
     mean_squares.iter().map(|e| if mean > 0.0 { (e / mean) as f32 } else { 1.0 }).collect()
 }
@@ -197,26 +193,20 @@ impl SiteAction for Round {
         (self.observer == Observer::WeightedMse).then(Wanted::default)
     }
 
-    fn apply(&self, site: &SiteSpec, linear: &Linear, seen: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
+    fn apply(&self, site: &SiteSpec, linear: &Linear, fed: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)> {
         let importance: Option<Vec<f32>> =
-            seen.filter(|_| self.observer == Observer::WeightedMse).map(|seen| relative(&seen.mean_squares()));
+            fed.filter(|_| self.observer == Observer::WeightedMse).map(|fed| relative(&fed.fit.mean_squares()));
         let mut raised = 0;
         let map = self.map(&linear.map, (site.is_centered, importance.as_deref()), &mut raised)?;
         let mut fallbacks = Vec::new();
-        if self.observer == Observer::WeightedMse && seen.is_none() {
+        if self.observer == Observer::WeightedMse && fed.is_none() {
             fallbacks.push(Fallback {
                 site: site.site.clone(),
                 what: "ranges by the plain squared error".to_owned(),
                 why: "nothing is known of what this site is fed: a table, or a model that can't be run".to_owned(),
             });
         }
-        if raised > 0 {
-            fallbacks.push(Fallback {
-                site: site.site.clone(),
-                what: format!("{raised} scales raised to the smallest that is stored"),
-                why: "the weights of these groups are too small for the type of the scales".to_owned(),
-            });
-        }
+        fallbacks.extend(Fallback::raised(&site.site, raised));
         if let Some(size) = self.group_size(site.r#in).filter(|size| !site.r#in.is_multiple_of(*size)) {
             fallbacks.push(Fallback {
                 site: site.site.clone(),

@@ -6,6 +6,7 @@
 
 use crate::engine::kernels::rounding::{self, Steps};
 use crate::engine::model::Dtype;
+use crate::engine::model::grouped::Grouped;
 
 /// How the range of a group is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,26 @@ pub enum Observer {
     /// The same search with the squared error of each column weighted by the mean square of what it is multiplied with:
     /// `Σ_j E[x_j²] (w_j - ŵ_j)²`, the error of the output where inputs are uncorrelated. Plain where that is not known.
     WeightedMse,
+}
+
+impl Observer {
+    /// The one of that name; [`Observer::Mse`] where there is none.
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "minmax" => Self::MinMax,
+            "weighted_mse" => Self::WeightedMse,
+            _ => Self::Mse,
+        }
+    }
+
+    /// The same without statistics.
+    #[must_use]
+    pub const fn plain(self) -> Self {
+        match self {
+            Self::WeightedMse => Self::Mse,
+            other => other,
+        }
+    }
 }
 
 /// A grid of codes.
@@ -34,6 +55,17 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The grid that a weight of a map is on.
+    pub fn of(map: &Grouped, row: usize, column: usize) -> Self {
+        let size = map.group_size.unwrap_or(map.r#in).max(1);
+        let at = row * Grouped::groups(map.r#in, map.group_size) + column / size;
+        let half = 1i32 << (map.bits - 1);
+        let zero = map.zeros.as_ref().map(|zeros| zeros.get(at).copied().unwrap_or(0));
+        let low = if zero.is_some() { -half } else { 1 - half };
+        let scale = map.scales.get(at).copied().unwrap_or(1.0);
+        Self { scale, zero: zero.unwrap_or(0).into(), low, high: half - 1 }
+    }
+
     /// The code of a weight.
     #[inline]
     pub fn code(&self, weight: f32) -> i32 {

@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use super::arch::{AttentionWiring, BlockWiring, Projections, Transform, Wiring};
 use super::build::{Model, Norm};
 use super::linear::Linear;
+pub use super::tap::Tap;
 use super::spec::{Head, ModelSpec, NormPlace, Pooling, Reads};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
@@ -32,30 +33,6 @@ impl Packed {
             packed.offsets.push(packed.ids.len());
         }
         packed
-    }
-}
-
-/// Looks at what sites are fed while a batch passes.
-pub trait Tap: Sync {
-    /// `x: [tokens, in]` goes into the site of that index.
-    fn see(&self, site: usize, x: &Tensor);
-
-    /// What goes on in place of what the site made of `x`, `y: [tokens, out]`. The head's answer does not come by here.
-    ///
-    /// # Errors
-    ///
-    /// The tap's own.
-    fn pass(&self, _site: usize, _x: &Tensor, y: Tensor) -> Result<Tensor> {
-        Ok(y)
-    }
-
-    /// Queries and keys that are about to attend, turned and normed: see [`kernels::attention`].
-    ///
-    /// # Errors
-    ///
-    /// The tap's own.
-    fn attend(&self, _q: &Tensor, _k: &Tensor, _how: Attending, _rows: Offsets<'_>) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -234,7 +211,14 @@ impl<'a> Run<'a> {
     fn apply(&self, site: usize, x: &Tensor) -> Result<Tensor> {
         let Some(tap) = self.tap else { return self.map(site)?.forward(x) };
         tap.see(site, x);
+        if tap.has_seen_all() {
+            return Ok(x.clone());
+        }
         tap.pass(site, x, self.map(site)?.forward(x)?)
+    }
+
+    fn is_over(&self) -> bool {
+        self.tap.is_some_and(Tap::has_seen_all)
     }
 
     fn norm(&self, index: usize, x: &Tensor) -> Result<Tensor> {
@@ -268,22 +252,33 @@ impl<'a> Run<'a> {
         match self.spec.norm_place {
             NormPlace::Post => {
                 let y = self.attention(&block.attention, x, reads)?;
+                if self.is_over() {
+                    return Ok(y);
+                }
                 let x = self.norm(block.attention_norm, &(y + residual)?)?;
                 let y = self.mlp(block, &x)?;
-                self.norm(block.mlp_norm, &(y + x)?)
+                if self.is_over() { Ok(y) } else { self.norm(block.mlp_norm, &(y + x)?) }
             }
             NormPlace::Pre => {
                 let y = self.attention(&block.attention, &self.norm(block.attention_norm, x)?, reads)?;
+                if self.is_over() {
+                    return Ok(y);
+                }
                 let x = (y + residual)?;
-                Ok((self.mlp(block, &self.norm(block.mlp_norm, &x)?)? + x)?)
+                let y = self.mlp(block, &self.norm(block.mlp_norm, &x)?)?;
+                if self.is_over() { Ok(y) } else { Ok((y + x)?) }
             }
         }
     }
 
     fn mlp(&self, block: &BlockWiring, x: &Tensor) -> Result<Tensor> {
         let up = self.apply(block.up, x)?;
-        let wide = match block.gate {
-            Some(gate) => kernels::activation::gated(self.spec.activation, &self.apply(gate, x)?, &up)?,
+        let gate = block.gate.map(|gate| self.apply(gate, x)).transpose()?;
+        if self.is_over() {
+            return Ok(up);
+        }
+        let wide = match gate {
+            Some(gate) => kernels::activation::gated(self.spec.activation, &gate, &up)?,
             None => kernels::activation::apply(self.spec.activation, &up)?,
         };
         self.apply(block.down, &wide)
@@ -291,6 +286,9 @@ impl<'a> Run<'a> {
 
     fn attention(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
         let (q, k, v) = self.project(attention, x, reads)?;
+        if self.is_over() {
+            return Ok(q);
+        }
         let positions = self.read_positions(reads);
         let (q, k) = match attention.head_norms {
             Some((query, key)) => (self.norm(query, &q)?, self.norm(key, &k)?),
@@ -329,6 +327,9 @@ impl<'a> Run<'a> {
             }
             Projections::Fused(site) => {
                 let all = self.apply(site, x)?;
+                if self.is_over() {
+                    return Ok((all.clone(), all.clone(), all));
+                }
                 let (queries, keys) = (self.spec.heads * self.spec.head_dim, self.spec.kv_heads * self.spec.head_dim);
                 let part = |start, width| Ok::<_, EngineError>(all.narrow(1, start, width)?.contiguous()?);
                 let q = self.read(&part(0, queries)?, reads)?;

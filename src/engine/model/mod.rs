@@ -13,6 +13,7 @@ pub mod site;
 pub mod sparse;
 pub mod spec;
 pub mod stored;
+pub mod tap;
 
 use serde::{Deserialize, Serialize};
 

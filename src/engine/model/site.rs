@@ -1,10 +1,12 @@
 //! Which sites a stage works on: globs over names such as `encoder.3.self_attention.query`.
 //!
-//! `*` is one segment, `**` any number of them; `block` stands for any stack's blocks, so that one recipe works on every family.
+//! `*` is one segment, `**` any number of them; `block` stands for any stack's blocks, `classifier` and `lm_head` for the head of a
+//! model that classifies or foretells tokens, so that one recipe works on every family.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::ModelHeader;
+use super::spec::Head;
 use crate::engine::problem::{Code, Problem};
 
 /// What a stage's `targets` select and its `ignore` leaves alone.
@@ -19,9 +21,10 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// Globs that can't be read, and those of `targets` that match no site of the model; pointers below the stage.
+    /// Globs that can't be read, and those of `targets` that match no site of the model, unless they are meant `if_present`; pointers
+    /// below the stage.
     pub fn new(
-        targets: Option<&[String]>,
+        (targets, if_present): (Option<&[String]>, bool),
         defaults: &[&str],
         ignore: &[String],
         header: &ModelHeader,
@@ -31,18 +34,22 @@ impl Selection {
         let wanted: Vec<&str> = targets.map_or_else(|| defaults.to_vec(), |t| t.iter().map(String::as_str).collect());
         let ignored: Vec<&str> = ignore.iter().map(String::as_str).collect();
         let mut problems = Vec::new();
+        let classifies = header.spec.as_ref().is_some_and(|spec| {
+            matches!(spec.head, Head::Classification { .. } | Head::TokenClassification { .. } | Head::Regression)
+        });
         let mut compile = |field: &str, globs: &[&str]| {
             let mut set = GlobSetBuilder::new();
-            for (i, glob) in globs.iter().enumerate() {
+            for (i, name) in globs.iter().enumerate() {
                 let at = format!("/{field}/{i}");
-                match compiled(glob) {
+                match compiled(head(name, classifies)) {
                     Ok(glob) => {
                         let matcher = glob.compile_matcher();
                         if header.sites.iter().all(|s| !matcher.is_match(path(&s.spec.site)))
                             && targets.is_some()
                             && field == "targets"
+                            && !if_present
                         {
-                            let detail = format!("'{}' matches no site of this model", glob.glob());
+                            let detail = format!("'{name}' matches no site of this model");
                             problems.push(Problem::new(at, Code::NoSuchSite, detail));
                         }
                         set.add(glob);
@@ -80,6 +87,16 @@ impl SiteGlob {
     /// Whether it is the site's.
     pub fn is_match(&self, site: &str) -> bool {
         self.0.is_match(path(site))
+    }
+}
+
+/// `classifier` and `lm_head` are the head of a model that answers with classes or numbers, or over its vocabulary; of another
+/// model's they are none.
+fn head(glob: &str, classifies: bool) -> &str {
+    match glob {
+        "classifier" if classifies => "head",
+        "lm_head" if !classifies => "head",
+        other => other,
     }
 }
 

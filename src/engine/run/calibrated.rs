@@ -7,7 +7,7 @@ use crate::engine::calibrate::{Moments, Sites, Stream, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
-use crate::engine::method::{Fallback, SiteAction};
+use crate::engine::method::{Fallback, Fed, SiteAction};
 use crate::engine::model::arch::{BlockWiring, Wiring};
 use crate::engine::model::build::Model;
 use crate::engine::model::linear::{Linear, LinearMap};
@@ -129,7 +129,7 @@ impl<'a> Feed<'a> {
         match self {
             Self::Given(all) => Ok(part(all, sites)),
             Self::Rows(..) if sites.is_empty() => Ok(Sites::new()),
-            Self::Rows(model, stream) => stream.finish(&model.at_end()?, sites, wanted),
+            Self::Rows(model, stream) => stream.finish(&model.at_end()?, None, sites, wanted),
         }
     }
 
@@ -146,7 +146,7 @@ fn part(all: &Sites, sites: &[usize]) -> Sites {
 }
 
 /// Whether a site is fed what comes out of the last block. A table that is the head as well is a table.
-fn is_behind(wiring: &Wiring, site: usize) -> bool {
+pub(super) fn is_behind(wiring: &Wiring, site: usize) -> bool {
     let head = wiring.head.filter(|head| *head != wiring.token);
     head == Some(site) || wiring.transform.as_ref().is_some_and(|transform| transform.site == site)
 }
@@ -175,7 +175,8 @@ impl Changing<'_> {
             let missing = || EngineError::Internal(format!("there is no site {target}"));
             let site = self.before.sites.get(*target).ok_or_else(missing)?;
             let map = self.model.maps.get_mut(*target).ok_or_else(missing)?;
-            let (linear, found) = self.action.apply(site, &map.read()?, seen.get(target))?;
+            let fed = seen.get(target).map(Fed::of);
+            let (linear, found) = self.action.apply(site, &map.read()?, fed.as_ref())?;
             *map = linear.into();
             self.fallbacks.extend(found);
         }

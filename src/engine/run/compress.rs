@@ -8,7 +8,7 @@ use super::assemble::{self, Compressed, Models};
 use super::distance::Distance;
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{calibrated, distance, files, loaders, streamed};
+use super::{calibrated, distance, files, following, loaders, streamed};
 use crate::engine::calibrate;
 use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
@@ -228,7 +228,7 @@ fn run_stages(original: &Model, plan: &Plan, rows: &CalibrationRows, ctx: &RunCo
     let mut stages: Vec<AfterStage> = Vec::new();
     for stage in &plan.stages {
         let before = stages.last().map_or(original, |s| &s.model);
-        let (model, mut fallbacks) = run_stage(before, (stages.len(), stage), rows, ctx)?;
+        let (model, mut fallbacks) = run_stage((original, before), (stages.len(), stage), rows, ctx)?;
         if stages.is_empty() && plan.calibration.as_ref().is_some_and(|calibration| calibration.is_made) {
             fallbacks.push(made_rows(original));
         }
@@ -256,7 +256,7 @@ pub(super) fn bind(stage: &PlannedStage) -> Result<Action> {
 }
 
 fn run_stage(
-    before: &Model,
+    (original, before): (&Model, &Model),
     (number, stage): (usize, &PlannedStage),
     rows: &CalibrationRows,
     ctx: &RunContext<'_>,
@@ -266,6 +266,9 @@ fn run_stage(
     let targets = stage.sites.iter().map(index).collect::<Result<Vec<_>>>()?;
     match action {
         Action::Model(action) => action.apply(before, &targets),
+        Action::Site(action) if action.follows() => {
+            following::apply((original, before), (number, action.as_ref(), &targets), rows, ctx)
+        }
         Action::Site(action) if action.wants().is_some() => {
             calibrated::apply(before, (number, action.as_ref(), &targets), &rows.fit, ctx)
         }

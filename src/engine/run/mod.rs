@@ -8,6 +8,7 @@ mod compress;
 mod distance;
 mod evaluate;
 mod files;
+mod following;
 pub(crate) mod loaders;
 mod measure;
 mod origin;

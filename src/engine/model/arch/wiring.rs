@@ -56,14 +56,17 @@ pub struct BlockWiring {
 impl BlockWiring {
     /// The block's sites in the order of computation.
     pub fn sites(&self) -> Vec<usize> {
-        let mut all = match self.attention.projections {
+        self.groups().concat()
+    }
+
+    /// The same, those together that are fed the same.
+    pub fn groups(&self) -> [Vec<usize>; 4] {
+        let projections = match self.attention.projections {
             Projections::Split { query, key, value } => vec![query, key, value],
             Projections::Fused(site) => vec![site],
         };
-        all.push(self.attention.output);
-        all.extend(self.gate);
-        all.extend([self.up, self.down]);
-        all
+        let wide = self.gate.into_iter().chain([self.up]).collect();
+        [projections, vec![self.attention.output], wide, vec![self.down]]
     }
 }
 

@@ -1,0 +1,272 @@
+//! GPTQ: codes by columns, in an order, where the columns that are left make up for what was lost.
+//!
+//! Approximates the anchored target `W*` ([`crate::engine::calibrate::anchored`]) in the metric `Ĉ = X̂ᵀX̂` of what the site is fed
+//! by the model that is compressed up to there, so that it also makes up for what was lost before it. Grids are those of
+//! [`super::quantize`], one per row and group of columns, chosen on `W*` before the first column is rounded, so that the order of
+//! columns does not show in what is stored. The sweep is [`super::feedback`]'s.
+//!
+//! Each site is judged by its outputs on rows that it was not fitted to, against plain rounding: the better one is kept.
+//!
+//! Source: Frantar et al. 2022, arXiv 2210.17323, algorithm 1; the anchored target of Li et al. 2025, arXiv 2504.02692 (GPTAQ).
+//! Costs the forward pass of both models over all rows four times, `3 · tokens · in²` flops for the sums, and per site
+//! `out · in²` for the sweep and `in³` in f64 for target and factor.
+
+use serde_json::{Map, Value};
+
+use super::params::{Kind, ParamSpec};
+use super::quantize::{Round, relative};
+use super::range::{Grid, Observer};
+use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered, feedback::Feedback};
+use crate::engine::calibrate::anchored::{self, Judge};
+use crate::engine::calibrate::{Moments, Wanted};
+use crate::engine::error::{EngineError, Result};
+use crate::engine::model::grouped::Grouped;
+use crate::engine::model::linear::{Dense, Linear, LinearMap};
+use crate::engine::model::{Layout, SiteSpec};
+use crate::engine::problem::Problem;
+
+/// The method.
+pub struct Gptq;
+
+static SPEC: MethodSpec = MethodSpec {
+    name: "gptq",
+    family: "quantization",
+    summary: "Rounds column by column, the columns that are left making up for what was lost; anchored at the original's outputs.",
+    source: "Frantar et al. 2022, arXiv 2210.17323",
+    needs: Needs::Calibration,
+    params: &[
+        ParamSpec { name: "bits", kind: Kind::OneOf(&[2, 4, 8], 4), doc: "Bits of a code." },
+        ParamSpec {
+            name: "group_size",
+            kind: Kind::OneOf(&[-1, 16, 32, 64, 128, 256, 512, 1024], 64),
+            doc: "Columns that share a scale; -1: the whole row (per channel). A last short group is kept short.",
+        },
+        ParamSpec { name: "symmetric", kind: Kind::Bool(false), doc: "Without zero points." },
+        ParamSpec {
+            name: "observer",
+            kind: Kind::Word(&["minmax", "mse", "weighted_mse"], "weighted_mse"),
+            doc: "How ranges are chosen, as for quantize.",
+        },
+        ParamSpec {
+            name: "damp_percent",
+            kind: Kind::Share(0.0, 1.0, 0.01),
+            doc: "Share of the mean of the inputs' squares that is added to each; ten times as much where that does not do.",
+        },
+        ParamSpec {
+            name: "act_order",
+            kind: Kind::Bool(true),
+            doc: "Columns with the largest inputs first. Does not change what is stored of them: groups stay as they lie.",
+        },
+        ParamSpec {
+            name: "anchored",
+            kind: Kind::Bool(true),
+            doc: "Near to the original's outputs on the original's inputs; otherwise to those of its weights on the inputs that are left.",
+        },
+    ],
+    default_targets: &["block.**"],
+};
+
+impl Method for Gptq {
+    fn spec(&self) -> &'static MethodSpec {
+        &SPEC
+    }
+
+    fn bind(&self, params: &Map<String, Value>) -> std::result::Result<Action, Vec<Problem>> {
+        let whole = |name: &str| params.get(name).and_then(Value::as_i64);
+        let is = |name: &str, default| params.get(name).and_then(Value::as_bool).unwrap_or(default);
+        let round = Round {
+            bits: whole("bits").and_then(|n| u32::try_from(n).ok()).unwrap_or(4),
+            group_size: whole("group_size").and_then(|n| usize::try_from(n).ok()),
+            symmetric: is("symmetric", false),
+            observer: Observer::parse(params.get("observer").and_then(Value::as_str).unwrap_or_default()),
+        };
+        let damp_percent = params.get("damp_percent").and_then(Value::as_f64).unwrap_or(0.01);
+        let (act_order, anchored) = (is("act_order", true), is("anchored", true));
+        Ok(Action::Site(Box::new(Sweep { round, damp_percent, act_order, anchored })))
+    }
+}
+
+/// GPTQ with its parameters.
+#[derive(Debug)]
+struct Sweep {
+    round: Round,
+    damp_percent: f64,
+    act_order: bool,
+    anchored: bool,
+}
+
+/// A site's plain weights on their way.
+struct Work<'a> {
+    site: &'a SiteSpec,
+    dense: &'a Dense,
+    shape: (usize, usize),
+    /// What the outputs are compared with: the original's weights, or those before the stage.
+    original: Vec<f32>,
+    importance: Option<Vec<f32>>,
+    fed: Fed<'a>,
+}
+
+/// What became of it.
+struct Done {
+    map: Grouped,
+    fallbacks: Vec<Fallback>,
+}
+
+impl Sweep {
+    fn site(&self, site: &SiteSpec, linear: &Linear, fed: Fed<'_>) -> Result<Done> {
+        let LinearMap::Dense(dense) = &linear.map else {
+            return Err(EngineError::Internal(format!("a {} map reached gptq", linear.map.layout().form())));
+        };
+        let original = if self.anchored { fed.original.unwrap_or(&linear.map) } else { &linear.map }.to_vec()?;
+        let weighted = self.round.observer == Observer::WeightedMse;
+        let importance = weighted.then(|| relative(&fed.fit.mean_squares()));
+        let shape = dense.weight.dims2()?;
+        let work = Work { site, dense, shape, original, importance, fed };
+        let mut fallbacks = Vec::new();
+        let (plain, raised) = self.plain(&work, &linear.map.to_vec()?);
+        let mut kept = Kept { cost: work.cost(&plain)?, map: plain };
+        let mut swept = false;
+        match self.feedback(&work, &mut fallbacks) {
+            None => fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor")),
+            Some(feedback) => {
+                let target = self.target(&work, &linear.map)?;
+                let shifts = if site.is_centered { vec![None, Some(())] } else { vec![None] };
+                for shift in shifts {
+                    let moved = shift.map(|()| centered::moved(&self.round, &target, shape, dense.dtype));
+                    let map = self.sweep(&work, moved.as_ref().unwrap_or(&target), &feedback);
+                    swept |= kept.offer(&work, map)?;
+                }
+                if !swept {
+                    fallbacks.push(work.fallback(
+                        "rounded to nearest",
+                        "rows that were not fitted to lose less by it than by passing errors on",
+                    ));
+                }
+            }
+        }
+        fallbacks.extend(Fallback::raised(&site.site, raised));
+        Ok(Done { map: kept.map, fallbacks })
+    }
+
+    fn feedback(&self, work: &Work<'_>, fallbacks: &mut Vec<Fallback>) -> Option<Feedback> {
+        let gram = work.fed.fit.gram.as_ref()?;
+        let feedback = Feedback::new(gram, work.shape.1, self.damp_percent, self.act_order)?;
+        if feedback.damp_percent > self.damp_percent {
+            let why = "with less the inputs' products have no factor: too few tokens, or inputs that repeat each other";
+            fallbacks.push(work.fallback(&format!("damped by {}", feedback.damp_percent), why));
+        }
+        Some(feedback)
+    }
+
+    /// What is to be approximated, `[out, in]`.
+    fn target(&self, work: &Work<'_>, current: &LinearMap) -> Result<Vec<f32>> {
+        if self.anchored && work.fed.fit.cross.is_some() {
+            return anchored::target(&work.original, work.fed.fit, anchored::DAMPING);
+        }
+        current.to_vec()
+    }
+
+    /// Plain rounding of what is there.
+    fn plain(&self, work: &Work<'_>, weights: &[f32]) -> (Grouped, usize) {
+        let (dtype, importance) = (work.dense.dtype, work.importance.as_deref());
+        if work.site.is_centered {
+            centered::quantize(&self.round, weights, work.shape, dtype, importance)
+        } else {
+            self.round.quantize(weights, work.shape, dtype, importance)
+        }
+    }
+
+    fn sweep(&self, work: &Work<'_>, target: &[f32], feedback: &Feedback) -> Grouped {
+        let (mut map, _) = self.round.quantize(target, work.shape, work.dense.dtype, work.importance.as_deref());
+        let rounded = feedback.round(target, |row, column, weight| {
+            let grid = Grid::of(&map, row, column);
+            grid.weight(grid.code(weight))
+        });
+        map.codes = codes(&map, &rounded);
+        map
+    }
+}
+
+/// The codes of weights that lie on a map's grids.
+fn codes(map: &Grouped, weights: &[f32]) -> Vec<i8> {
+    let columns = map.r#in.max(1);
+    let size = map.group_size.unwrap_or(columns).max(1);
+    let mut codes = vec![0i8; weights.len()];
+    for (row, (codes, weights)) in codes.chunks_mut(columns).zip(weights.chunks(columns)).enumerate() {
+        for (group, (codes, weights)) in codes.chunks_mut(size).zip(weights.chunks(size)).enumerate() {
+            Grid::of(map, row, group * size).codes(weights, codes);
+        }
+    }
+    codes
+}
+
+/// The best so far, and what it costs on the rows that are fitted to and on those that are not.
+struct Kept {
+    map: Grouped,
+    cost: (f64, Option<f64>),
+}
+
+impl Kept {
+    /// Takes a candidate that costs less on rows that were not fitted to, and no more on those that were.
+    fn offer(&mut self, work: &Work<'_>, map: Grouped) -> Result<bool> {
+        let cost = work.cost(&map)?;
+        let is_less = match (cost.1, self.cost.1) {
+            (Some(new), Some(old)) => new < old && cost.0 <= self.cost.0,
+            _ => cost.0 < self.cost.0,
+        };
+        if is_less {
+            *self = Self { map, cost };
+        }
+        Ok(is_less)
+    }
+}
+
+impl Work<'_> {
+    fn cost(&self, map: &Grouped) -> Result<(f64, Option<f64>)> {
+        let weights = map.decode();
+        let cost = |moments: &Moments| -> Result<f64> {
+            Ok(Judge::new(&self.original, moments, self.site.is_centered)?.cost(&weights))
+        };
+        Ok((cost(self.fed.fit)?, self.fed.held_out.map(cost).transpose()?))
+    }
+
+    fn fallback(&self, what: &str, why: &str) -> Fallback {
+        Fallback { site: self.site.site.clone(), what: what.to_owned(), why: why.to_owned() }
+    }
+}
+
+impl SiteAction for Sweep {
+    fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String> {
+        match current {
+            Layout::Dense { .. } => self.round.layout(site, current),
+            other => Err(format!("'{}' can't be rounded in sequence: gptq works on dense maps", other.form())),
+        }
+    }
+
+    fn wants(&self) -> Option<Wanted> {
+        Some(Wanted { gram: true, cross: self.anchored, ..Wanted::default() })
+    }
+
+    fn follows(&self) -> bool {
+        true
+    }
+
+    fn streams(&self) -> Streams {
+        Streams::No
+    }
+
+    fn apply(&self, site: &SiteSpec, linear: &Linear, fed: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)> {
+        let Some(fed) = fed else {
+            let plain = Round { observer: self.round.observer.plain(), ..self.round.clone() };
+            let (linear, mut fallbacks) = plain.apply(site, linear, None)?;
+            fallbacks.push(Fallback {
+                site: site.site.clone(),
+                what: "rounded to nearest".to_owned(),
+                why: "nothing is known of what this site is fed: a table, or a model that can't be run".to_owned(),
+            });
+            return Ok((linear, fallbacks));
+        };
+        let done = self.site(site, linear, *fed)?;
+        Ok((Linear { map: LinearMap::Grouped(done.map), ..linear.clone() }, done.fallbacks))
+    }
+}

@@ -1,0 +1,227 @@
+//! A stage whose sites follow each other: each is fed what comes out of those that were changed before it, beside the original.
+//!
+//! In a block the sites that are fed the same go together, in the order of computation: queries, keys and values; what
+//! attention puts out; the mlp's first maps; its last. Both models' rows pass up to these, sums are taken, the sites are
+//! changed, and so on; then both go on to the next block.
+
+use std::collections::BTreeMap;
+
+use super::calibrated::is_behind;
+use super::checkpointed::{END, Kept};
+use crate::engine::calibrate::rows::CalibrationRows;
+use crate::engine::calibrate::{Moments, Stream, Wanted};
+use crate::engine::context::RunContext;
+use crate::engine::data::Encoded;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::method::{Fallback, Fed, SiteAction};
+use crate::engine::model::arch::{BlockWiring, Wiring};
+use crate::engine::model::build::Model;
+use crate::engine::model::linear::{Linear, LinearMap};
+
+/// States between two blocks are held in memory up to this, of each model, and in scratch files beyond it.
+const STATES_BYTES: u64 = 256 << 20;
+/// Held-out rows that a site is judged by, for each eight that it is fitted to.
+const JUDGED: usize = 8;
+
+/// Applies an action to all target sites of a model, in the order of computation. `models` are the original and the model
+/// before the stage, `stage` is the number of the stage.
+///
+/// # Errors
+///
+/// As the forward pass and the action.
+pub(super) fn apply(
+    (original, before): (&Model, &Model),
+    (stage, action, targets): (usize, &dyn SiteAction, &[usize]),
+    rows: &CalibrationRows,
+    ctx: &RunContext<'_>,
+) -> Result<(Model, Vec<Fallback>)> {
+    ctx.statistics.miss();
+    let kept = Kept::new(stage, ctx);
+    let wanted = action.wants().unwrap_or_default();
+    let mut work = Work { original, model: before.clone(), action, wanted, fallbacks: Vec::new() };
+    let Some(wiring) = before.wiring.as_ref().filter(|_| !rows.fit.ids.is_empty()) else {
+        for target in targets {
+            work.change(*target, None)?;
+        }
+        return Ok((work.model, work.fallbacks));
+    };
+    let mut left = targets.to_vec();
+    let heads: Vec<usize> = left.extract_if(.., |site| is_behind(wiring, *site)).collect();
+    let inside: Vec<Vec<usize>> = wiring
+        .blocks
+        .iter()
+        .map(|block| left.extract_if(.., |site| block.sites().contains(site)).collect())
+        .collect();
+    let tables = left;
+    if let Some(said) = kept.said(END)? {
+        for (block, sites) in inside.iter().enumerate() {
+            work.take(kept.maps(&format!("b{block}"), before, action, sites)?)?;
+        }
+        work.take(kept.maps(END, before, action, &[tables, heads].concat())?)?;
+        return Ok((work.model, said));
+    }
+    work.tables(&tables, wiring, &rows.fit, ctx)?;
+    let mut passing = Passing::new(&work, rows, ctx)?;
+    let finished = kept.blocks().min(inside.len());
+    for (block, sites) in inside.iter().enumerate().take(finished) {
+        work.take(kept.maps(&format!("b{block}"), before, action, sites)?)?;
+        passing.advance(&work)?;
+    }
+    if finished > 0 {
+        let lost =
+            || EngineError::Internal(format!("the checkpoint does not say what was done before block {finished}"));
+        work.fallbacks = kept.said(&finished.to_string())?.ok_or_else(lost)?;
+    }
+    for (block, sites) in inside.iter().enumerate().skip(finished) {
+        for group in wiring.blocks.get(block).map(BlockWiring::groups).unwrap_or_default() {
+            let here: Vec<usize> = group.into_iter().filter(|site| sites.contains(site)).collect();
+            let Some(first) = here.first() else { continue };
+            let seen = passing.look(*first, &work, ctx)?;
+            here.iter().try_for_each(|site| work.change(*site, Some(&seen)))?;
+        }
+        passing.advance(&work)?;
+        let done = (format!("b{block}"), block + 1);
+        kept.keep((&done.0, done.1), (&work.model, sites), None, &work.fallbacks)?;
+        ctx.progress(done.1, inside.len(), "blocks")?;
+    }
+    for head in &heads {
+        let seen = passing.end(*head, &work)?;
+        work.change(*head, Some(&seen))?;
+    }
+    kept.keep((END, inside.len()), (&work.model, &[tables, heads].concat()), None, &work.fallbacks)?;
+    Ok((work.model, work.fallbacks))
+}
+
+/// The first of the rows, which are in no order that matters.
+fn few(rows: &Encoded, most: usize) -> Encoded {
+    rows.select(&(0..rows.ids.len().min(most)).collect::<Vec<_>>())
+}
+
+/// The two models on their way through a stage.
+struct Work<'a> {
+    original: &'a Model,
+    model: Model,
+    action: &'a dyn SiteAction,
+    wanted: Wanted,
+    fallbacks: Vec<Fallback>,
+}
+
+/// What a site is fed on rows that are fitted to, and on others.
+struct Seen {
+    fit: Moments,
+    held_out: Option<Moments>,
+}
+
+impl Work<'_> {
+    /// Takes maps over that an earlier attempt made.
+    fn take(&mut self, maps: Option<BTreeMap<usize, LinearMap>>) -> Result<()> {
+        for (index, map) in maps.into_iter().flatten() {
+            let current = self.model.maps.get_mut(index).ok_or_else(|| missing(index))?;
+            *current = Linear { map, ..(**current).clone() }.into();
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, index: usize, seen: Option<&Seen>) -> Result<()> {
+        let site = self.model.sites.get(index).ok_or_else(|| missing(index))?;
+        let map = self.model.maps.get_mut(index).ok_or_else(|| missing(index))?;
+        let current = map.read()?;
+        let original = self.original.maps.get(index).map(|linear| &linear.map);
+        let original = original.filter(|original| original.layout().shape() == current.map.layout().shape());
+        let fed = seen.map(|seen| Fed { fit: &seen.fit, held_out: seen.held_out.as_ref(), original });
+        let (linear, found) = self.action.apply(site, &current, fed.as_ref())?;
+        *map = linear.into();
+        self.fallbacks.extend(found);
+        Ok(())
+    }
+
+    /// Tables come first, for all blocks are fed by them. One that is the head as well is fed what the original's head is.
+    fn tables(&mut self, tables: &[usize], wiring: &Wiring, rows: &Encoded, ctx: &RunContext<'_>) -> Result<()> {
+        let is_head = |table: &usize| wiring.head == Some(*table);
+        let seen = match tables.iter().find(|table| is_head(table)) {
+            Some(head) => Some(self.at_head(*head, wiring, rows, ctx)?),
+            None => None,
+        };
+        tables.iter().try_for_each(|table| self.change(*table, seen.as_ref().filter(|_| is_head(table))))
+    }
+
+    /// What the original's head is fed.
+    fn at_head(&self, head: usize, wiring: &Wiring, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Seen> {
+        let mut stream = Stream::new(&self.original.at_tables()?, rows, "head", STATES_BYTES, ctx)?;
+        (0..wiring.blocks.len()).try_for_each(|block| stream.advance(&self.original.at_block(block)?))?;
+        let wanted = Wanted { cross: false, ..self.wanted };
+        let mut seen = stream.finish(&self.original.at_end()?, None, &[head], wanted)?;
+        Ok(Seen { fit: seen.remove(&head).ok_or_else(|| missing(head))?, held_out: None })
+    }
+}
+
+fn missing(index: usize) -> EngineError {
+    EngineError::Internal(format!("there is no site {index}"))
+}
+
+/// Some rows on their way through both models.
+struct Pair {
+    ours: Stream,
+    theirs: Option<Stream>,
+}
+
+impl Pair {
+    fn new(work: &Work<'_>, rows: &Encoded, name: &str, ctx: &RunContext<'_>) -> Result<Self> {
+        let stream = |model: &Model, side: &str| {
+            Stream::new(&model.at_tables()?, rows, &format!("{name}-{side}"), STATES_BYTES, ctx)
+        };
+        let theirs = work.wanted.cross.then(|| stream(work.original, "original")).transpose()?;
+        Ok(Self { ours: stream(&work.model, "compressed")?, theirs })
+    }
+
+    fn look(&self, site: usize, work: &Work<'_>, ctx: &RunContext<'_>) -> Result<Moments> {
+        let (ours, original) = (work.model.at_block(self.ours.next())?, work.original.at_block(self.ours.next())?);
+        let theirs = self.theirs.as_ref().map(|stream| (stream, &original));
+        let mut seen = self.ours.look(&ours, theirs, &[site], work.wanted, ctx)?;
+        seen.remove(&site).ok_or_else(|| missing(site))
+    }
+
+    fn advance(&mut self, work: &Work<'_>) -> Result<()> {
+        let block = self.ours.next();
+        self.ours.advance(&work.model.at_block(block)?)?;
+        self.theirs.iter_mut().try_for_each(|stream| stream.advance(&work.original.at_block(block)?))
+    }
+
+    fn end(&self, site: usize, work: &Work<'_>) -> Result<Moments> {
+        let (ours, original) = (work.model.at_end()?, work.original.at_end()?);
+        let theirs = self.theirs.as_ref().map(|stream| (stream, &original));
+        let mut seen = self.ours.finish(&ours, theirs, &[site], work.wanted)?;
+        seen.remove(&site).ok_or_else(|| missing(site))
+    }
+}
+
+/// The rows that are fitted to, and those that sites are judged by.
+struct Passing {
+    fit: Pair,
+    held_out: Option<Pair>,
+}
+
+impl Passing {
+    fn new(work: &Work<'_>, rows: &CalibrationRows, ctx: &RunContext<'_>) -> Result<Self> {
+        let held_out = few(&rows.held_out, rows.fit.ids.len().div_ceil(JUDGED));
+        let judged = (!held_out.ids.is_empty()).then(|| Pair::new(work, &held_out, "judged", ctx)).transpose()?;
+        Ok(Self { fit: Pair::new(work, &rows.fit, "fitted", ctx)?, held_out: judged })
+    }
+
+    fn seen(&self, look: impl Fn(&Pair) -> Result<Moments>) -> Result<Seen> {
+        Ok(Seen { fit: look(&self.fit)?, held_out: self.held_out.as_ref().map(look).transpose()? })
+    }
+
+    fn look(&self, site: usize, work: &Work<'_>, ctx: &RunContext<'_>) -> Result<Seen> {
+        self.seen(|pair| pair.look(site, work, ctx))
+    }
+
+    fn end(&self, site: usize, work: &Work<'_>) -> Result<Seen> {
+        self.seen(|pair| pair.end(site, work))
+    }
+
+    fn advance(&mut self, work: &Work<'_>) -> Result<()> {
+        self.fit.advance(work)?;
+        self.held_out.iter_mut().try_for_each(|pair| pair.advance(work))
+    }
+}
