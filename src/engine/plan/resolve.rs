@@ -31,12 +31,14 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let mut layouts: Vec<Layout> = header.sites.iter().map(|s| s.layout.clone()).collect();
     let mut stages = Vec::new();
     let mut wants = false;
+    let mut left_out = Vec::new();
     for (i, stage) in recipe.stages.iter().enumerate() {
         match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut layouts, available) {
-            Ok((planned, looks)) => {
+            Ok(Some((planned, looks))) => {
                 wants |= looks;
                 stages.push(planned);
             }
+            Ok(None) => left_out.push(i),
             Err(found) => problems.extend(found),
         }
     }
@@ -58,7 +60,8 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let calibration = wants.then(|| plan_calibration(recipe, header, available));
     let mut predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
     predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
-    let notes = notes(header, available, &evaluate, calibration.as_ref());
+    let mut notes = notes(header, available, &evaluate, calibration.as_ref());
+    notes.extend(left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")));
     Ok(Plan {
         version: 1,
         seed: recipe.seed,
@@ -78,7 +81,7 @@ fn plan_stage(
     sites: &[SiteSpec],
     layouts: &mut Vec<Layout>,
     available: &Available,
-) -> Result<(PlannedStage, bool), Vec<Problem>> {
+) -> Result<Option<(PlannedStage, bool)>, Vec<Problem>> {
     let one = |pointer: &str, code, detail: String| vec![Problem::new(format!("{at}{pointer}"), code, detail)];
     let Some(method) = method::find(&stage.method) else {
         let names = METHODS.iter().map(|m| m.spec().name);
@@ -92,9 +95,12 @@ fn plan_stage(
         let detail = format!("'{}' needs {}: name a dataset for it", spec.name, spec.needs.as_str());
         return Err(one("/method", Code::DataMissing, detail));
     }
-    let selection = Selection::new(stage.targets.as_deref(), spec.default_targets, &stage.ignore, header)
-        .map_err(|found| under(found, at))?;
+    let wanted = (stage.targets.as_deref(), stage.if_present);
+    let selection = Selection::new(wanted, spec.default_targets, &stage.ignore, header).map_err(|found| under(found, at))?;
     let targets: Vec<usize> = (0..sites.len()).filter(|i| selection.contains(&sites[*i].site)).collect();
+    if targets.is_empty() && stage.if_present {
+        return Ok(None);
+    }
     if targets.is_empty() {
         let some: Vec<&str> = sites.iter().take(4).map(|s| s.site.as_str()).collect();
         let detail = format!("no site is left: this model has {} sites, among them {}", sites.len(), some.join(", "));
@@ -128,7 +134,7 @@ fn plan_stage(
         size_bytes,
         parameters: hf::parameters(header, layouts),
     };
-    Ok((planned, looks))
+    Ok(Some((planned, looks)))
 }
 
 /// Moves problems under a pointer.

@@ -22,6 +22,9 @@ pub struct Recipe {
     pub calibration: Option<Calibration>,
     /// What is done, in order.
     pub stages: Vec<Stage>,
+    /// What the result must not go beyond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<Constraints>,
     /// How the result is measured.
     #[serde(default)]
     pub evaluate: Evaluate,
@@ -41,6 +44,9 @@ pub struct Stage {
     /// Globs over sites that are left alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// Whether targets that this model does not have are passed over, and the stage with them where it has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_present: bool,
     /// The method's own parameters.
     #[serde(default)]
     pub params: Map<String, Value>,
@@ -53,6 +59,20 @@ pub struct Calibration {
     pub num_calibration_samples: usize,
     /// Tokens that a row is cut to.
     pub max_seq_length: usize,
+}
+
+/// What the weight file must not go beyond. The last stage whose method has levels then gives each of its sites a level of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraints {
+    /// Its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// `8 · length / parameters of the original`, scales and all that is not quantized included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_bits: Option<serde_json::Number>,
+    /// Bits that a site may have. Absent: 4 and 8, which stock runtimes load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<Vec<u32>>,
 }
 
 /// How the result is measured.

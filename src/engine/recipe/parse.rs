@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Calibration, Evaluate, Recipe, Stage};
+use super::{Calibration, Constraints, Evaluate, Recipe, Stage};
 use crate::engine::evaluate::perplexity::PERPLEXITY;
 use crate::engine::evaluate::quality::{ACCURACY, ENTITY_F1, MACRO_F1, MCC, PEARSON, SPEARMAN, TOKEN_F1};
 use crate::engine::method::params::unknown;
@@ -108,18 +108,12 @@ impl Reader {
             );
         }
         let version = self.whole(fields, "version", "", 1, 1).unwrap_or(1) as u32;
-        if fields.get("constraints").is_some_and(|v| !v.is_null()) {
-            self.refuse(
-                "/constraints",
-                Code::NotYetSupported,
-                "a search under constraints is not supported yet: give the stages' settings",
-            );
-        }
         Recipe {
             version,
             seed: self.whole(fields, "seed", "", 0, u64::MAX).unwrap_or(0),
             calibration: fields.get("calibration").filter(|v| !v.is_null()).map(|v| self.calibration(v)),
             stages: self.stages(fields.get("stages")),
+            constraints: fields.get("constraints").filter(|v| !v.is_null()).map(|v| self.constraints(v)),
             evaluate: fields
                 .get("evaluate")
                 .filter(|v| !v.is_null())
@@ -140,6 +134,35 @@ impl Reader {
         }
     }
 
+    fn constraints(&mut self, value: &Value) -> Constraints {
+        let at = "/constraints";
+        let empty = Map::new();
+        let known = ["max_bytes", "effective_bits", "bits", "max_parameters"];
+        let fields = self.object(value, at, &known).unwrap_or(&empty);
+        if fields.get("max_parameters").is_some_and(|v| !v.is_null()) {
+            let detail = "no stage shares parameters out yet: give max_bytes or effective_bits";
+            self.refuse(format!("{at}/max_parameters"), Code::NotYetSupported, detail);
+        }
+        let max_bytes = self.whole(fields, "max_bytes", at, 1, 1 << 50);
+        let average = fields.get("effective_bits").filter(|v| !v.is_null());
+        if average.is_some_and(|value| !value.as_f64().is_some_and(|bits| bits > 0.0 && bits <= 32.0)) {
+            self.refuse(format!("{at}/effective_bits"), Code::OutOfRange, "a number above 0 and at most 32 is needed");
+        }
+        let asks_size = ["max_bytes", "effective_bits"].iter().filter(|name| fields.contains_key(**name)).count();
+        if asks_size != 1 && value.is_object() {
+            self.refuse(at, Code::MissingField, "exactly one of 'max_bytes' and 'effective_bits' is needed");
+        }
+        let bits = fields.get("bits").filter(|v| !v.is_null()).map(|value| {
+            let list = value.as_array().filter(|list| (1..=7).contains(&list.len()));
+            let bits = |n: &Value| n.as_u64().filter(|n| (2..=8).contains(n)).map(|n| n as u32);
+            list.and_then(|list| list.iter().map(bits).collect::<Option<Vec<u32>>>()).unwrap_or_else(|| {
+                self.refuse(format!("{at}/bits"), Code::OutOfRange, "a list of whole numbers from 2 to 8 is needed");
+                Vec::new()
+            })
+        });
+        Constraints { max_bytes, effective_bits: average.and_then(Value::as_number).cloned(), bits }
+    }
+
     fn stages(&mut self, value: Option<&Value>) -> Vec<Stage> {
         let Some(list) = value.and_then(Value::as_array).filter(|list| list.len() <= MOST_STAGES) else {
             let code = match value {
@@ -155,7 +178,7 @@ impl Reader {
 
     fn stage(&mut self, value: &Value, at: &str) -> Stage {
         let empty = Map::new();
-        let fields = self.object(value, at, &["method", "targets", "ignore", "params"]).unwrap_or(&empty);
+        let fields = self.object(value, at, &["method", "targets", "ignore", "if_present", "params"]).unwrap_or(&empty);
         let method = fields.get("method").and_then(Value::as_str).unwrap_or_else(|| {
             self.refuse(format!("{at}/method"), Code::MissingField, "'method' is missing: a method's name is needed");
             ""
@@ -168,7 +191,12 @@ impl Reader {
                 Map::new()
             }
         };
+        let if_present = fields.get("if_present").filter(|v| !v.is_null());
+        if if_present.is_some_and(|value| !value.is_boolean()) {
+            self.refuse(format!("{at}/if_present"), Code::WrongType, "true or false is needed");
+        }
         Stage {
+            if_present: if_present.and_then(Value::as_bool).unwrap_or(false),
             method: method.to_owned(),
             targets: self.texts(fields, "targets", at),
             ignore: self.texts(fields, "ignore", at).unwrap_or_default(),

@@ -150,6 +150,7 @@ fn planned(settings: &Evaluate, inspected: &Inspected, available: &Available) ->
     let calibration = None;
     let recipe = Recipe {
         version: 1,
+        constraints: None,
         seed: 0,
         calibration,
         stages: Vec::new(),
