@@ -19,7 +19,8 @@ fn bench(c: &mut Criterion) {
         ("int4 g64 minmax", 4, Some(64), Observer::MinMax),
         ("int4 g64 mse", 4, Some(64), Observer::Mse),
     ] {
-        let round = Round { bits, group_size, symmetric: bits == 8, observer };
+        let (per_tensor, power_of_two) = (false, false);
+        let round = Round { bits, group_size, per_tensor, symmetric: bits == 8, observer, power_of_two };
         group.bench_function(name, |bencher| bencher.iter(|| round.quantize(&weights, (out, r#in), Dtype::F16, None)));
     }
     group.finish();

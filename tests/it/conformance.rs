@@ -24,8 +24,12 @@ fn budgets() -> Vec<(&'static str, Vec<Value>)> {
             "quantize",
             vec![
                 json!({ "bits": 8 }),
+                json!({ "bits": 7 }),
+                json!({ "bits": 6 }),
+                json!({ "bits": 5, "group_size": 64, "symmetric": false }),
                 json!({ "bits": 4, "group_size": 32 }),
-                json!({ "bits": 4 }),
+                json!({ "bits": 4, "strategy": "channel" }),
+                json!({ "bits": 3 }),
                 json!({ "bits": 2 }),
             ],
         ),
@@ -102,6 +106,11 @@ fn tensor_by_tensor_gives_the_bytes_of_the_whole_model_in_memory() {
     let recipes = [
         json!([{ "method": "quantize", "params": { "bits": 8 } }]),
         json!([{ "method": "quantize", "params": { "bits": 4, "group_size": 16, "symmetric": false } }]),
+        json!([{ "method": "quantize", "params": { "bits": 3, "strategy": "group", "group_size": 16, "symmetric": false } }]),
+        json!([{ "method": "quantize", "params": {
+            "bits": 7, "strategy": "tensor", "symmetric": false, "observer": "percentile", "percentile": 99.0,
+            "scale_format": "power_of_two",
+        } }]),
         json!([
             { "method": "factorize", "targets": ["**.mlp.*", "**.wi*"], "params": { "rank_ratio": 0.8 } },
             { "method": "quantize", "params": { "bits": 8 } },
@@ -191,7 +200,12 @@ fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
     let all = json!([
         { "method": "factorize", "targets": ["block.*.mlp.*"], "params": { "rank_ratio": 0.8 } },
         { "method": "quantize", "targets": ["embedding.**"], "params": { "bits": 4, "group_size": 32, "symmetric": false } },
-        { "method": "quantize", "ignore": ["embedding.**", "head"], "params": { "bits": 8 } },
+        { "method": "quantize", "targets": ["block.0.self_attention.*"], "params": { "bits": 5, "symmetric": false } },
+        { "method": "quantize", "targets": ["block.1.self_attention.*"], "params": { "strategy": "tensor" } },
+        {
+            "method": "quantize", "ignore": ["embedding.**", "head", "block.*.self_attention.*"],
+            "params": { "bits": 8 },
+        },
     ]);
     let out = tempfile::tempdir().unwrap();
     let first = with_context(|ctx| {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::bits;
 use super::encoding::{self, CodeHint};
 use crate::engine::model::Layout;
 use crate::engine::problem::{Code, Problem};
@@ -20,6 +21,7 @@ const VERSION: &str = "0.15.0";
 struct Scheme {
     bits: u32,
     group_size: Option<usize>,
+    per_tensor: bool,
     symmetric: bool,
 }
 
@@ -52,8 +54,10 @@ pub fn config<'a>(modules: impl IntoIterator<Item = (&'a str, &'a Layout)>) -> O
 
 fn collect(module: &str, layout: &Layout, groups: &mut BTreeMap<Scheme, Vec<String>>) {
     match layout {
-        Layout::Grouped { bits, group_size, symmetric, .. } => {
-            let scheme = Scheme { bits: *bits, group_size: *group_size, symmetric: *symmetric };
+        // Of other widths the library's versions have layouts of their own, and ours is in a section of its own
+        Layout::Grouped { bits, group_size, per_tensor, symmetric, .. } if !bits::WIDTHS.contains(bits) => {
+            let scheme =
+                Scheme { bits: *bits, group_size: *group_size, per_tensor: *per_tensor, symmetric: *symmetric };
             groups.entry(scheme).or_default().push(module.to_owned());
         }
         Layout::Product { left, right } => {
@@ -64,6 +68,14 @@ fn collect(module: &str, layout: &Layout, groups: &mut BTreeMap<Scheme, Vec<Stri
     }
 }
 
+fn strategy(scheme: Scheme) -> &'static str {
+    match scheme.group_size {
+        Some(_) => "group",
+        None if scheme.per_tensor => "tensor",
+        None => "channel",
+    }
+}
+
 fn group(scheme: Scheme, modules: &[String], format: &str) -> Value {
     json!({
         "targets": modules,
@@ -71,7 +83,7 @@ fn group(scheme: Scheme, modules: &[String], format: &str) -> Value {
             "num_bits": scheme.bits,
             "type": "int",
             "symmetric": scheme.symmetric,
-            "strategy": if scheme.group_size.is_some() { "group" } else { "channel" },
+            "strategy": strategy(scheme),
             "group_size": scheme.group_size,
             "dynamic": false,
             "actorder": null,
@@ -150,6 +162,7 @@ mod tests {
             r#in: 100,
             bits,
             group_size,
+            per_tensor: false,
             symmetric,
             scale_dtype: Dtype::F16,
         };
@@ -161,7 +174,7 @@ mod tests {
         assert_eq!(read.hint("a.b"), Some(CodeHint { bits: 4, group_size: Some(64) }));
         assert_eq!(read.hint("a.c.v"), Some(CodeHint { bits: 8, group_size: None }));
         let dense = Layout::dense((1, 1), Dtype::F32);
-        assert_eq!(config([("a", &dense)]), None);
+        assert_eq!(config([("a", &dense), ("b", &grouped(3, None, true))]), None);
     }
 
     #[test]

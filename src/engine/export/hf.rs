@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{TensorSpec, compressed_tensors, encoding, safetensors};
+use super::{TensorSpec, bits, compressed_tensors, encoding, safetensors};
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::InputFile;
@@ -210,6 +210,10 @@ fn config_json(original: &Value, header: &ModelHeader, layouts: &[Layout]) -> Va
     fields.remove("quantization_config");
     if let Some(quantization) = compressed_tensors::config(modules.iter().copied()) {
         fields.insert("quantization_config".to_owned(), quantization);
+    }
+    fields.remove(bits::FIELD);
+    if let Some(section) = bits::config(modules.iter().copied()) {
+        fields.insert(bits::FIELD.to_owned(), section);
     }
     let ranks: serde_json::Map<String, Value> =
         modules.iter().filter_map(|(module, layout)| Some(((*module).to_owned(), json!(layout.rank()?)))).collect();

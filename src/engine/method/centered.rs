@@ -113,7 +113,7 @@ mod tests {
     const COLUMNS: usize = 24;
 
     fn round(bits: u32, group_size: Option<usize>, symmetric: bool) -> Round {
-        Round { bits, group_size, symmetric, observer: Observer::Mse }
+        Round { bits, group_size, per_tensor: false, symmetric, observer: Observer::Mse, power_of_two: false }
     }
 
     fn seen(round: &Round, weights: &[f32], centered: bool) -> Vec<f64> {

@@ -35,7 +35,7 @@ static SPEC: MethodSpec = MethodSpec {
     source: "Frantar et al. 2022, arXiv 2210.17323",
     needs: Needs::Calibration,
     params: &[
-        ParamSpec { name: "bits", kind: Kind::OneOf(&[2, 4, 8], 4), doc: "Bits of a code." },
+        ParamSpec { name: "bits", kind: Kind::OneOf(&[2, 3, 4, 5, 6, 7, 8], 4), doc: "Bits of a code." },
         ParamSpec {
             name: "group_size",
             kind: Kind::OneOf(&[-1, 16, 32, 64, 128, 256, 512, 1024], 64),
@@ -77,6 +77,8 @@ impl Method for Gptq {
         let round = Round {
             bits: whole("bits").and_then(|n| u32::try_from(n).ok()).unwrap_or(4),
             group_size: whole("group_size").and_then(|n| usize::try_from(n).ok()),
+            per_tensor: false,
+            power_of_two: false,
             symmetric: is("symmetric", false),
             observer: Observer::parse(params.get("observer").and_then(Value::as_str).unwrap_or_default()),
         };

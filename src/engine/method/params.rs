@@ -20,6 +20,8 @@ pub enum Kind {
     OneOf(&'static [i64], i64),
     /// One of a few words.
     Word(&'static [&'static str], &'static str),
+    /// One of a few words, or left out.
+    OptionalWord(&'static [&'static str]),
     /// Yes or no.
     Bool(bool),
     /// A number above `.0` and up to `.1`; the last is the default.
@@ -35,7 +37,7 @@ impl Kind {
             Self::Word(_, default) => json!(default),
             Self::Bool(default) => json!(default),
             Self::Share(_, _, default) => json!(default),
-            Self::OptionalCount(..) => Value::Null,
+            Self::OptionalCount(..) | Self::OptionalWord(_) => Value::Null,
         }
     }
 
@@ -49,6 +51,10 @@ impl Kind {
             Self::Word(list, _) => {
                 let word = value.as_str();
                 (word.is_some(), word.is_some_and(|w| list.contains(&w)), format!("one of {list:?}"))
+            }
+            Self::OptionalWord(list) => {
+                let fits = value.is_null() || value.as_str().is_some_and(|w| list.contains(&w));
+                (value.is_string() || value.is_null(), fits, format!("one of {list:?}, or left out"))
             }
             Self::Bool(_) => (value.is_boolean(), true, "true or false".to_owned()),
             Self::Share(low, high, _) => {
@@ -77,6 +83,7 @@ impl Kind {
         match self {
             Self::OneOf(list, default) => json!({ "type": "integer", "enum": list, "default": default }),
             Self::Word(list, default) => json!({ "type": "string", "enum": list, "default": default }),
+            Self::OptionalWord(list) => json!({ "type": "string", "enum": list }),
             Self::Bool(default) => json!({ "type": "boolean", "default": default }),
             Self::Share(low, high, default) => {
                 json!({ "type": "number", "exclusiveMinimum": low, "maximum": high, "default": default })

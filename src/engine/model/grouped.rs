@@ -2,7 +2,7 @@
 
 use super::layout::{Dtype, Layout};
 
-/// `w_ij = (code_ij - zero_ig) · scale_ig`, where `g = j / group_size`.
+/// `w_ij = (code_ij - zero_ig) · scale_ig`, where `g = j / group_size`; or one scale and zero for all.
 ///
 /// Codes and zeros are signed, `-2^(bits-1) ..= 2^(bits-1) - 1`. The last group of a row may be short.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,11 +15,13 @@ pub struct Grouped {
     pub bits: u32,
     /// Columns that share a scale; `None`: the whole row.
     pub group_size: Option<usize>,
+    /// Whether the whole matrix shares one scale: then there is no `group_size`.
+    pub per_tensor: bool,
     /// `[out, in]`, row by row.
     pub codes: Vec<i8>,
-    /// `[out, groups]`, already rounded to `scale_dtype`.
+    /// `[out, groups]`, or one; already rounded to `scale_dtype`.
     pub scales: Vec<f32>,
-    /// `[out, groups]`; `None`: all zero.
+    /// As many as scales; `None`: all zero.
     pub zeros: Option<Vec<i8>>,
     /// What scales are stored as.
     pub scale_dtype: Dtype,
@@ -38,7 +40,7 @@ impl Grouped {
         let mut weights = Vec::with_capacity(self.codes.len());
         for (row, codes) in self.codes.chunks(self.r#in.max(1)).enumerate() {
             for (group, codes) in codes.chunks(size).enumerate() {
-                let at = row * groups + group;
+                let at = if self.per_tensor { 0 } else { row * groups + group };
                 let scale = self.scales.get(at).copied().unwrap_or(0.0);
                 let zero = self.zeros.as_ref().and_then(|zeros| zeros.get(at)).copied().unwrap_or(0);
                 weights.extend(codes.iter().map(|code| f32::from(i16::from(*code) - i16::from(zero)) * scale));
@@ -54,6 +56,7 @@ impl Grouped {
             r#in: self.r#in,
             bits: self.bits,
             group_size: self.group_size,
+            per_tensor: self.per_tensor,
             symmetric: self.zeros.is_none(),
             scale_dtype: self.scale_dtype,
         }

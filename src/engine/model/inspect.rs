@@ -10,8 +10,9 @@ use super::checkpoint::Checkpoint;
 use super::spec::{Category, ModelSpec, SiteRole, SiteSpec};
 use super::{Dtype, FileInfo, Layout, ModelHeader, SiteHeader, Support, TensorInfo};
 use crate::engine::error::{EngineError, Result};
+use crate::engine::export::bits;
 use crate::engine::export::compressed_tensors::QuantizationConfig;
-use crate::engine::export::encoding;
+use crate::engine::export::encoding::{self, CodeHint};
 use crate::engine::findings::file_pointer;
 use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
@@ -58,7 +59,8 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Arc<Checkpoint>)> {
     if !problems.is_empty() {
         return Err(EngineError::Invalid(problems));
     }
-    let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref() };
+    let dense = bits::hints(&config);
+    let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref(), dense: &dense };
     let (sites, description) = match (known, &spec) {
         (Some(family), Some(spec)) => reader.known(family, spec, &files_of).map_err(EngineError::Invalid)?,
         _ => reader.unknown(),
@@ -83,6 +85,7 @@ type Found = (Vec<SiteHeader>, Option<Description>);
 struct Reader<'a> {
     checkpoint: &'a Checkpoint,
     quantization: Option<&'a QuantizationConfig>,
+    dense: &'a BTreeMap<String, CodeHint>,
 }
 
 impl Reader<'_> {
@@ -117,8 +120,9 @@ impl Reader<'_> {
     }
 
     /// What the config says of a module's codes.
-    fn hint(&self, module: &str) -> Option<encoding::CodeHint> {
-        self.quantization.and_then(|quantization| quantization.hint(module))
+    fn hint(&self, module: &str) -> Option<CodeHint> {
+        let dense = self.dense.get(module).copied();
+        dense.or_else(|| self.quantization.and_then(|quantization| quantization.hint(module)))
     }
 
     fn site(&self, site: &SiteSpec) -> Result<Layout, Problem> {
@@ -186,7 +190,7 @@ impl Reader<'_> {
 /// The module of a tensor that holds, or is part of, a map.
 fn module_of(name: &str) -> Option<&str> {
     let (module, part) = name.rsplit_once('.')?;
-    if !matches!(part, "weight" | "weight_packed") {
+    if !encoding::MAPS.contains(&part) {
         return None;
     }
     // M.u.weight and M.v.weight are the factors of M

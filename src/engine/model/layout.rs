@@ -96,6 +96,9 @@ pub enum Layout {
         bits: u32,
         /// Columns that share a scale; `None`: the whole row.
         group_size: Option<usize>,
+        /// Whether the whole matrix shares one scale: then there is no `group_size`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        per_tensor: bool,
         /// Without zero points.
         symmetric: bool,
         /// Element type of the scales on disk.

@@ -1,6 +1,7 @@
 //! Which runtimes load a weight file: what was found by loading such files, `results/interop.md` and
 //! `results/interop-families.md`. What was not tried is not named.
 
+use crate::engine::export::bits;
 use crate::engine::model::spec::{Category, Head, SiteRole};
 use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
@@ -31,7 +32,8 @@ fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
     let mut loaders = vec!["pare".to_owned()];
     let any = |test: fn(&Stored<'_>) -> bool| sites.iter().any(test);
     // No stock class has factors; a module of two linears loads their documented names
-    let stock = !any(|(_, layout)| matches!(layout, Layout::Product { .. })) && !any(is_short) && !any(is_turned);
+    let is_factored = any(|(_, layout)| matches!(layout, Layout::Product { .. }));
+    let stock = !is_factored && !any(is_short) && !any(is_turned) && !any(is_ours);
     let Some(spec) = spec.filter(|_| stock) else { return loaders };
     if !any(|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
         loaders.push("transformers".to_owned());
@@ -61,6 +63,11 @@ fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
 /// A last group that is shorter than the others, which no stock reader expects.
 fn is_short((_, layout): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { r#in, group_size: Some(size), .. } if r#in % size != 0)
+}
+
+/// Codes of a width that is packed in our own way, and one scale for a whole matrix, which was not tried.
+fn is_ours((_, layout): &Stored<'_>) -> bool {
+    matches!(layout, Layout::Grouped { bits, per_tensor, .. } if bits::WIDTHS.contains(bits) || *per_tensor)
 }
 
 /// Codes of a map whose plain numbers lie as `[in, out]`: stock readers know codes of linears alone.
@@ -113,6 +120,8 @@ mod tests {
         let all = serde_json::json!([{ "method": "quantize", "params": {} }]);
         let linears = serde_json::json!([{ "method": "quantize", "ignore": ["embedding.*"], "params": {} }]);
         let skewed = serde_json::json!([{ "method": "quantize", "params": { "bits": 4, "symmetric": false } }]);
+        let dense = serde_json::json!([{ "method": "quantize", "params": { "bits": 6 } }]);
+        let tensor = serde_json::json!([{ "method": "quantize", "params": { "strategy": "tensor" } }]);
         let stock = "transformers>=5 with compressed-tensors>=0.20";
         for (model, stages, expected) in [
             ("llama-gqa", &all, Some(stock)),
@@ -122,6 +131,8 @@ mod tests {
             ("roberta-mlm", &all, None),
             ("qwen3", &skewed, None),    // zero points were not tried there
             ("gpt2-lm", &linears, None), // its maps lie the other way round
+            ("bert-tags", &dense, None),
+            ("bert-tags", &tensor, None),
             ("bert-tags", &all, Some("transformers>=4.57 with compressed-tensors>=0.15")),
         ] {
             let found = foretold(model, stages);
