@@ -86,6 +86,8 @@ codes! {
     TensorDtype = "tensor_dtype",
     /// NaN or infinity among the weights.
     TensorNotFinite = "tensor_not_finite",
+    /// An entropy-coded tensor that does not decode to what its checksum says.
+    PackedInvalid = "packed_invalid",
     /// There is no `config.json`.
     ConfigMissing = "config_missing",
     /// `config.json` can't be read or contradicts itself.

@@ -46,7 +46,7 @@ pub(super) async fn show(app: App, uri: Uri) -> Result<Json<Capabilities>> {
         methods: method::capabilities(),
         families: ARCHITECTURES.iter().map(|family| family.model_type()).collect(),
         presets: presets().iter().map(|preset| preset.name).collect(),
-        formats: vec!["safetensors"],
+        formats: vec!["safetensors", "packed"],
         devices: vec!["cpu"],
         limits: Allowed {
             json_bytes: app.limits.json_bytes as u64,

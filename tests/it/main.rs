@@ -32,6 +32,7 @@ mod logs;
 mod metrics;
 mod models;
 mod overlaps;
+mod packed;
 mod postgres;
 mod probes;
 mod queue;

@@ -171,8 +171,9 @@ fn detect_packed(
 /// What `weight_shape` holds.
 fn stored_shape(module: &str, checkpoint: &Checkpoint) -> Option<(usize, usize)> {
     let name = format!("{module}.weight_shape");
-    let size = checkpoint.get(&name)?.dtype.size_bytes() as usize;
-    let bytes = checkpoint.bytes(&name)?;
+    let info = checkpoint.get(&name).filter(|info| info.shape == [2])?;
+    let size = info.dtype.size_bytes() as usize;
+    let bytes = checkpoint.read(&name).ok()?;
     if bytes.len() != 2 * size {
         return None;
     }
@@ -191,23 +192,24 @@ pub(super) fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint) -> 
     let Layout::Grouped { out, r#in, bits, group_size, per_tensor, symmetric, scale_dtype } = *layout else {
         return Err(unsupported(module, "a form without codes"));
     };
-    let bytes = |suffix: &str| checkpoint.bytes(&format!("{module}.{suffix}")).unwrap_or_default();
+    let bytes = |suffix: &str| checkpoint.read(&format!("{module}.{suffix}"));
     let scales = checkpoint.to_f32(&format!("{module}.weight_scale"))?;
     let codes = if is_plain_int8(bits, group_size, symmetric) {
-        bytes("weight").iter().map(|b| b.cast_signed()).collect()
+        bytes("weight")?.iter().map(|b| b.cast_signed()).collect()
     } else if is_dense(bits) {
-        dense_codes(bytes("weight_bits"), r#in, bits)
+        dense_codes(&bytes("weight_bits")?, r#in, bits)
     } else {
-        let packed = int32(bytes("weight_packed"));
+        let packed = int32(&bytes("weight_packed")?);
         let width = pack::words(r#in, bits).max(1);
         packed.chunks(width).flat_map(|row| pack::unpack(row, r#in, bits)).collect()
     };
     let groups = Grouped::groups(r#in, group_size);
-    let zeros = (!symmetric).then(|| match (per_tensor, is_dense(bits)) {
-        (true, _) => bytes("weight_zero_point").iter().map(|b| b.cast_signed()).collect(),
-        (false, true) => dense_codes(bytes("weight_zero_bits"), groups, bits),
-        (false, false) => unpack_zeros(&int32(bytes("weight_zero_point")), out, groups, bits),
-    });
+    let zeros = match (symmetric, per_tensor, is_dense(bits)) {
+        (true, ..) => None,
+        (false, true, _) => Some(bytes("weight_zero_point")?.iter().map(|b| b.cast_signed()).collect()),
+        (false, false, true) => Some(dense_codes(&bytes("weight_zero_bits")?, groups, bits)),
+        (false, false, false) => Some(unpack_zeros(&int32(&bytes("weight_zero_point")?), out, groups, bits)),
+    };
     Ok(Grouped { out, r#in, bits, group_size, per_tensor, codes, scales, zeros, scale_dtype })
 }
 

@@ -195,8 +195,7 @@ fn write_weights(
         }
     }
     for tensor in manifest.tensors.iter().filter(|t| !done.contains(&t.name)) {
-        let bytes = checkpoint.bytes(&tensor.name).unwrap_or_default();
-        writer.tensor(&tensor.name, bytes).map_err(failed())?;
+        writer.tensor(&tensor.name, &checkpoint.read(&tensor.name)?).map_err(failed())?;
     }
     let file = writer.finish().map_err(failed())?.into_inner().map_err(|e| failed()(e.into_error()))?;
     file.sync_all().map_err(failed())

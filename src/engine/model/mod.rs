@@ -58,6 +58,14 @@ pub struct ModelHeader {
 }
 
 impl ModelHeader {
+    /// Whether tensors are entropy-coded in the weight files.
+    pub fn is_packed(&self) -> bool {
+        let plain = |tensor: &TensorInfo| {
+            tensor.shape.iter().fold(tensor.dtype.size_bytes(), |bytes, n| bytes.saturating_mul(*n as u64))
+        };
+        self.tensors.iter().any(|tensor| tensor.bytes != plain(tensor))
+    }
+
     /// All files together.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
@@ -82,7 +90,7 @@ pub struct TensorInfo {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its length in the file.
+    /// Its length in the file, where it may be coded.
     pub bytes: u64,
     /// The file that holds it.
     pub file: String,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::Target;
+use super::export::packed;
 
 pub use layouts::layouts;
 pub use predict::{Parts, goes_by_rows, is_streamed};
@@ -34,6 +35,13 @@ pub struct Plan {
     pub predicted: Predicted,
     /// What a person should know before it runs.
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether the weight file is entropy-coded: then its predicted bytes are an upper bound.
+    pub fn is_packed(&self) -> bool {
+        self.export.iter().any(|format| format == packed::FORMAT)
+    }
 }
 
 /// A stage with all defaults, and the sites that it works on.
@@ -80,7 +88,7 @@ impl PlannedEvaluate {
     }
 }
 
-/// Predictions. Bytes are exact for every method whose size does not depend on the data.
+/// Predictions. Bytes are exact, but of a packed file, of which they are an upper bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
     /// Weight files of the first format.

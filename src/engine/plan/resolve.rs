@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::predict::{kept_bytes, predict};
+use super::predict::{coding, kept_bytes, predict};
 use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
-use crate::engine::export::hf;
+use crate::engine::export::{hf, packed};
 use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
 use crate::engine::model::site::Selection;
@@ -42,16 +42,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
             Err(found) => problems.extend(found),
         }
     }
-    for (i, format) in recipe.export.iter().enumerate().filter(|(_, format)| *format != "safetensors") {
-        let (code, detail) = match format.as_str() {
-            "onnx" | "gguf" => (Code::NotYetSupported, format!("'{format}' is not written yet: safetensors")),
-            other => (Code::OutOfRange, unknown(other, ["safetensors"].into_iter())),
-        };
-        problems.push(Problem::new(format!("/export/{i}"), code, detail));
-    }
-    if recipe.export.is_empty() {
-        problems.push(Problem::new("/export", Code::OutOfRange, "at least one format is needed: safetensors"));
-    }
+    problems.extend(check_export(&recipe.export));
     let evaluate = plan_evaluate(recipe, header, available).map_err(|p| problems.extend(p)).ok();
     let weights = hf::Manifest::new(header, &layouts).map(|m| m.file_bytes());
     let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
@@ -59,9 +50,19 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     };
     let calibration = wants.then(|| plan_calibration(recipe, header, available));
     let mut predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
+    let is_packed = recipe.export.iter().any(|format| format == packed::FORMAT);
+    if is_packed {
+        coding(&mut predicted, header, &layouts);
+    }
     predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
     notes.extend(left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")));
+    if is_packed {
+        notes.push(
+            "packed: the size is an upper bound, for what coding saves depends on the weights; no runtime but pare loads it"
+                .to_owned(),
+        );
+    }
     Ok(Plan {
         version: 1,
         seed: recipe.seed,
@@ -135,6 +136,33 @@ fn plan_stage(
         parameters: hf::parameters(header, layouts),
     };
     Ok(Some((planned, looks)))
+}
+
+/// Formats that are written.
+const FORMATS: [&str; 2] = ["safetensors", packed::FORMAT];
+
+fn check_export(export: &[String]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (i, format) in export.iter().enumerate() {
+        let (code, detail) = match format.as_str() {
+            known if FORMATS.contains(&known) && i == 0 => continue,
+            "safetensors" if export.iter().all(|other| other == "safetensors") => continue,
+            known if FORMATS.contains(&known) => {
+                (Code::OutOfRange, format!("'{known}' is a second 'model.safetensors': name one of {FORMATS:?}"))
+            }
+            "onnx" | "gguf" => (Code::NotYetSupported, format!("'{format}' is not written yet: safetensors or packed")),
+            other => (Code::OutOfRange, unknown(other, FORMATS.into_iter())),
+        };
+        problems.push(Problem::new(format!("/export/{i}"), code, detail));
+    }
+    if export.is_empty() {
+        problems.push(Problem::new(
+            "/export",
+            Code::OutOfRange,
+            "at least one format is needed: safetensors or packed",
+        ));
+    }
+    problems
 }
 
 /// Moves problems under a pointer.

@@ -156,7 +156,13 @@ fn stages(
             fallbacks: fallbacks.clone(),
         })
     };
-    done.plan.stages.iter().zip(&done.fallbacks).zip(scores).map(stage).collect()
+    let mut stages: Vec<StageReport> =
+        done.plan.stages.iter().zip(&done.fallbacks).zip(scores).map(stage).collect::<Result<_>>()?;
+    // What was foretold of the last one is what was written, or more where that is coded
+    if let Some(last) = stages.last_mut() {
+        last.size_bytes = done.result.header.size_bytes;
+    }
+    Ok(stages)
 }
 
 /// `seen`: the errors of their outputs, of all or of none.
@@ -190,7 +196,7 @@ fn artifacts(files: &[OutputFile], parity: f64) -> Vec<ArtifactReport> {
         size_bytes: file.size_bytes,
         sha256: file.sha256.clone(),
         loaders: file.loaders.clone(),
-        parity: (file.format == "safetensors").then_some(parity),
+        parity: file.path.ends_with(".safetensors").then_some(parity),
     };
     files.iter().map(report).collect()
 }

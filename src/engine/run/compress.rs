@@ -15,7 +15,7 @@ use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, Hashes, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
-use crate::engine::export::{hf, verify};
+use crate::engine::export::{hf, packed, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback};
 use crate::engine::model::build::Model;
@@ -104,11 +104,18 @@ impl Run<'_> {
         let original = Model::load(from.inspected, from.checkpoint, ctx)?;
         ctx.phase(Phase::Compressing);
         let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;
-        let stages = run_stages(&original, plan, &rows, ctx)?;
+        let mut stages = run_stages(&original, plan, &rows, ctx)?;
         let statistics = files::statistics(folder, ctx)?;
         let last = stages.last().map_or(&original, |stage| &stage.model);
         ctx.phase(Phase::Packaging);
         let written = hf::write(last, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
+        if plan.is_packed() {
+            let told = packed::rewrite(&folder.join(hf::WEIGHTS), ctx)?;
+            if let Some(last) = stages.last_mut() {
+                last.fallbacks.extend(told);
+            }
+        }
+        let last = stages.last().map_or(&original, |stage| &stage.model);
         let reopened = verify::reopen(last, folder, &written, ctx)?;
         let artifacts = artifacts(&written, &reopened.inspected, plan, folder)?;
         let wall = ctx.stopwatch.elapsed().saturating_sub(self.started);
@@ -144,8 +151,12 @@ fn errors(original: &Model, result: &Model) -> Result<Vec<Distance>> {
 fn artifacts(written: &[String], result: &Inspected, plan: &Plan, folder: &Path) -> Result<Vec<OutputFile>> {
     check_prediction(plan, folder)?;
     let loaders = loaders::of(&result.header);
-    let artifact =
-        |path: &String| files::artifact(folder, path, if path == hf::WEIGHTS { loaders.clone() } else { Vec::new() });
+    let artifact = |path: &String| {
+        let is_weights = path == hf::WEIGHTS;
+        let file = files::artifact(folder, path, if is_weights { loaders.clone() } else { Vec::new() })?;
+        let format = if is_weights { files::weight_format(&result.header).to_owned() } else { file.format };
+        Ok(OutputFile { format, ..file })
+    };
     written.iter().map(artifact).collect()
 }
 
@@ -288,12 +299,13 @@ fn run_stage(
     }
 }
 
-/// Predicted bytes are bytes on disk.
+/// Predicted bytes are bytes on disk; of a packed file they are the most that it may have.
 fn check_prediction(plan: &Plan, folder: &Path) -> Result<()> {
     for file in &plan.predicted.files {
         let path = folder.join(&file.path);
         let size_bytes = std::fs::metadata(&path).map_err(EngineError::io(&path, "read"))?.len();
-        if size_bytes != file.size_bytes {
+        let fits = if plan.is_packed() { size_bytes <= file.size_bytes } else { size_bytes == file.size_bytes };
+        if !fits {
             let detail = format!(
                 "'{}' has {size_bytes} bytes, {} were predicted: please report this",
                 file.path, file.size_bytes

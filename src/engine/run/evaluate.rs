@@ -178,7 +178,8 @@ fn listed(source: &Source, opened: &Opened) -> Result<Vec<ArtifactReport>> {
     let hashes = files::hashes(source)?;
     let report = |file: FileHash| {
         let weights = file.path.ends_with(".safetensors");
-        let format = file.path.rsplit_once('.').map_or("binary", |(_, extension)| extension).to_owned();
+        let format = file.path.rsplit_once('.').map_or("binary", |(_, extension)| extension);
+        let format = if weights { files::weight_format(&opened.inspected.header) } else { format }.to_owned();
         let loaders = if weights { runtimes.clone() } else { Vec::new() };
         let (size_bytes, sha256) = (file.size_bytes, file.sha256);
         ArtifactReport { path: file.path, format, size_bytes, sha256, loaders, parity: None }

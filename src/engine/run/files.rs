@@ -7,8 +7,10 @@ use std::path::Path;
 use crate::engine::calibrate::statistics;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::export::packed;
 use crate::engine::hash::{sha256, sha256_file};
 use crate::engine::job::{OutputFile, Role, Source};
+use crate::engine::model::ModelHeader;
 use crate::engine::report::{DatasetProvenance, FileHash};
 
 /// Where the report lies in the output folder.
@@ -21,6 +23,11 @@ pub(super) fn artifact(folder: &Path, path: &str, loaders: Vec<String>) -> Resul
     let format = path.rsplit_once('.').map_or("binary", |(_, extension)| extension).to_owned();
     let sha256 = sha256_file(&location)?;
     Ok(OutputFile { role: Role::Artifact, path: path.to_owned(), format, size_bytes, sha256, loaders })
+}
+
+/// The format of a model's weight files.
+pub(super) fn weight_format(header: &ModelHeader) -> &'static str {
+    if header.is_packed() { packed::FORMAT } else { "safetensors" }
 }
 
 /// Writes the report.

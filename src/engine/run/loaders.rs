@@ -17,6 +17,9 @@ type Stored<'a> = (&'a SiteSpec, Layout);
 
 /// Runtimes that load the weights of a model, with their versions.
 pub(super) fn of(header: &ModelHeader) -> Vec<String> {
+    if header.is_packed() {
+        return vec!["pare".to_owned()];
+    }
     let stored = header.sites.iter().map(|site| (&site.spec, site.layout.clone()));
     of_layouts(&stored.collect::<Vec<_>>(), header.spec.as_ref())
 }
@@ -24,6 +27,9 @@ pub(super) fn of(header: &ModelHeader) -> Vec<String> {
 /// Runtimes that will load what a plan leaves behind.
 pub(crate) fn predicted(plan: &Plan, header: &ModelHeader) -> Vec<String> {
     let Some(layouts) = plan::layouts(plan, header) else { return Vec::new() };
+    if plan.is_packed() {
+        return vec!["pare".to_owned()];
+    }
     let sites = header.sites.iter().map(|site| &site.spec);
     of_layouts(&sites.zip(layouts).collect::<Vec<_>>(), header.spec.as_ref())
 }

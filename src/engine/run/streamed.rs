@@ -18,7 +18,7 @@ use crate::engine::context::{RunContext, Silent};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::encoding::{self, TensorSpec};
 use crate::engine::export::hf::{self, Manifest};
-use crate::engine::export::{safetensors, verify};
+use crate::engine::export::{packed, safetensors, verify};
 use crate::engine::method::{Action, Fallback, SiteAction, Streams};
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
@@ -85,9 +85,15 @@ pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContex
         return Err(EngineError::Invalid(problems));
     }
     for name in as_they_are {
-        out.part(name, from.checkpoint.bytes(name).unwrap_or_default())?;
+        out.part(name, &from.checkpoint.read(name)?)?;
     }
     let sums = out.finish()?;
+    if plan.is_packed() {
+        let told = packed::rewrite(&path, ctx)?;
+        if let Some(last) = fallbacks.last_mut() {
+            last.extend(told);
+        }
+    }
     let mut written = vec![hf::WEIGHTS.to_owned()];
     written.extend(hf::write_beside(header, from.inspected, &layouts, &from.source.files, folder)?);
     let inspected = read_back(&sums, header, &layouts, folder, &written)?;
@@ -267,8 +273,8 @@ fn read_back(
         }
     }
     for (name, sum) in sums {
-        let found = checkpoint.bytes(name).map(crc32fast::hash);
-        if found != Some(*sum) {
+        let found = checkpoint.read(name).map(|bytes| crc32fast::hash(&bytes));
+        if found.ok() != Some(*sum) {
             return Err(verify::failed("", format_args!("differs in '{name}'")));
         }
     }

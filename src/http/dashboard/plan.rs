@@ -101,6 +101,7 @@ fn shown(plan: &Plan, header: &ModelHeader) -> Shown {
     let predicted = &plan.predicted;
     let ratio = header.size_bytes as f64 / predicted.size_bytes.max(1) as f64;
     let bits = 8.0 * predicted.size_bytes as f64 / header.parameters.max(1) as f64;
+    let most = if plan.is_packed() { "at most; " } else { "" };
     let tile = |label, value: String, note: String| Tile { label, value: Markup(value), note };
     let mut sizes = vec![("as it is".to_owned(), header.size_bytes)];
     sizes.extend(plan.stages.iter().map(|stage| (format!("after {}", stage.method), stage.size_bytes)));
@@ -109,7 +110,7 @@ fn shown(plan: &Plan, header: &ModelHeader) -> Shown {
             tile(
                 "Size after",
                 Markup::bytes(predicted.size_bytes).0,
-                format!("from {} · {ratio:.2}×", short_bytes(header.size_bytes as f64)),
+                format!("{most}from {} · {ratio:.2}×", short_bytes(header.size_bytes as f64)),
             ),
             tile(
                 "Parameters after",

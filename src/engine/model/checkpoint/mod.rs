@@ -11,20 +11,23 @@ pub mod fuzzing;
 mod header;
 mod index;
 mod json;
+mod place;
 mod sniff;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use self::header::Entry;
 use self::index::Index;
-use super::TensorInfo;
+use self::place::Place;
+use super::{Dtype, TensorInfo};
 use crate::engine::context::{Event, Observer};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::findings::{Findings, file_pointer, shown, tame, tensor_pointer};
@@ -48,9 +51,11 @@ pub struct Checkpoint {
     maps: Vec<Map>,
     /// By name.
     tensors: Vec<TensorInfo>,
-    /// For each of `tensors`: which map, and where in it.
-    places: Vec<(usize, Range<usize>)>,
+    /// For each of `tensors`.
+    places: Vec<Place>,
     unread: Vec<String>,
+    /// What was decoded last, for those who want it a few rows at a time.
+    last: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
 }
 
 impl Checkpoint {
@@ -111,10 +116,11 @@ impl Checkpoint {
         let mut maps = Vec::with_capacity(read.len());
         let mut all = Vec::new();
         for (file, map, entries) in read {
-            for Entry { name, dtype, shape, range } in entries {
-                let bytes = range.len() as u64;
-                let info = TensorInfo { name, dtype, shape, bytes, file: file.path.clone(), site: None };
-                all.push((info, (maps.len(), range)));
+            for entry in entries {
+                match place::of(entry, &file.path, (maps.len(), &map)) {
+                    Ok(found) => all.push(found),
+                    Err(problem) => findings.push(problem),
+                }
             }
             maps.push(map);
         }
@@ -132,7 +138,7 @@ impl Checkpoint {
             }
         }
         let (tensors, places) = all.into_iter().unzip();
-        Self { files: files.to_vec(), maps, tensors, places, unread }
+        Self { files: files.to_vec(), maps, tensors, places, unread, last: Mutex::default() }
     }
 
     /// Every tensor, by name. `site` is `None`: the family knows it.
@@ -145,46 +151,82 @@ impl Checkpoint {
         self.find(name).and_then(|at| self.tensors.get(at))
     }
 
-    /// A tensor's bytes as they stand in its file, little-endian, row by row. They may lie at any address.
+    /// A tensor's bytes as they stand in its file, little-endian, row by row, at any address. `None` where there is no such
+    /// tensor, or it is coded there: [`Checkpoint::read`] gives the bytes of both.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        let (map, range) = self.find(name).and_then(|at| self.places.get(at))?;
-        self.maps.get(*map)?.bytes().get(range.clone())
+        let place = self.find(name).and_then(|at| self.places.get(at))?;
+        if place.is_coded { None } else { place.bytes(&self.maps) }
+    }
+
+    /// A tensor's bytes, little-endian, row by row: as they stand in its file, or decoded.
+    ///
+    /// Cost: of a coded tensor one pass in parallel, and its bytes in memory.
+    ///
+    /// # Errors
+    ///
+    /// `tensor_missing`; `packed_invalid` where a coded tensor does not decode to what its checksum says.
+    pub fn read(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let missing = || {
+            let detail = format!("the model has no tensor {}", shown(name));
+            EngineError::invalid(tensor_pointer(name), Code::TensorMissing, detail)
+        };
+        let place = self.find(name).and_then(|at| self.places.get(at)).ok_or_else(missing)?;
+        let bytes = place.bytes(&self.maps).ok_or_else(missing)?;
+        if place.is_coded { place::decode(name, bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
     }
 
     /// A tensor's elements, row by row.
     ///
-    /// Cost: one pass in parallel; the only memory is the result.
+    /// Cost: one pass in parallel; the only memory is the result. Of a coded tensor as [`Checkpoint::read`].
     ///
     /// # Errors
     ///
-    /// `tensor_missing`; `tensor_dtype` for other types than F32, F16 and BF16, whose conversion is exact.
+    /// As [`Checkpoint::read`]; `tensor_dtype` for other types than F32, F16 and BF16, whose conversion is exact.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let (Some(info), Some(bytes)) = (self.get(name), self.bytes(name)) else {
-            let detail = format!("the model has no tensor {}", shown(name));
-            return Err(EngineError::invalid(tensor_pointer(name), Code::TensorMissing, detail));
-        };
-        convert::to_f32(info.dtype, bytes).ok_or_else(|| {
-            let detail = format!("is stored as {}; weights are F32, F16 or BF16", info.dtype.as_str());
+        let bytes = self.read(name)?;
+        let dtype = self.get(name).map_or(Dtype::U8, |info| info.dtype);
+        convert::to_f32(dtype, &bytes).ok_or_else(|| {
+            let detail = format!("is stored as {}; weights are F32, F16 or BF16", dtype.as_str());
             EngineError::invalid(tensor_pointer(name), Code::TensorDtype, detail)
         })
     }
 
-    /// Some rows of a matrix of so many columns, as [`Checkpoint::to_f32`].
+    /// Some rows of a matrix of so many columns, as [`Checkpoint::to_f32`]. A coded tensor is decoded once, and kept until
+    /// rows of another are asked for.
     ///
     /// # Errors
     ///
     /// As there; rows that the tensor does not have.
     pub fn rows_f32(&self, name: &str, columns: usize, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
-        let part = self.get(name).zip(self.bytes(name)).and_then(|(info, bytes)| {
+        let lost = || EngineError::Internal(format!("{} has no floats in rows {rows:?}", shown(name)));
+        let at = self.find(name).ok_or_else(lost)?;
+        let (info, place) = self.tensors.get(at).zip(self.places.get(at)).ok_or_else(lost)?;
+        let part = |bytes: &[u8]| {
             let row_bytes = columns.checked_mul(info.dtype.size_bytes() as usize)?;
             let part = bytes.get(rows.start.checked_mul(row_bytes)?..rows.end.checked_mul(row_bytes)?)?;
             convert::to_f32(info.dtype, part)
-        });
-        part.ok_or_else(|| EngineError::Internal(format!("{} has no floats in rows {rows:?}", shown(name))))
+        };
+        if place.is_coded {
+            return part(&self.decoded(at, name)?).ok_or_else(lost);
+        }
+        place.bytes(&self.maps).and_then(part).ok_or_else(lost)
+    }
+
+    /// A coded tensor's bytes, kept until others are asked for.
+    fn decoded(&self, at: usize, name: &str) -> Result<Arc<Vec<u8>>> {
+        let mut last = self.last.lock().map_err(|_| EngineError::Internal("a tensor's decoding broke down".into()))?;
+        if let Some((kept, bytes)) = &*last
+            && *kept == at
+        {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes = Arc::new(self.read(name)?.into_owned());
+        *last = Some((at, Arc::clone(&bytes)));
+        Ok(bytes)
     }
 
     /// The float tensors among `names` (all where `None`) that hold NaN or infinity, each as `tensor_not_finite` with
-    /// the count and the first element's place. An empty answer: all are finite.
+    /// the count and the first element's place; and what does not decode. An empty answer: all are finite.
     ///
     /// Cost: one pass over the bytes in parallel; no memory. Tells its progress in bytes.
     ///
@@ -196,18 +238,26 @@ impl Checkpoint {
             Some(names) => names.iter().filter_map(|name| self.get(name)).collect(),
             None => self.tensors.iter().collect(),
         };
-        let infos: Vec<_> = infos.into_iter().filter(|info| finite::is_float(info.dtype)).collect();
+        let infos: Vec<_> =
+            infos.into_iter().filter(|info| finite::is_float(info.dtype) || self.is_coded(&info.name)).collect();
         let total: u64 = infos.iter().map(|info| info.bytes).sum();
         let mut findings = Findings::up_to(SHOWN);
         let (mut done, mut told) = (0, 0);
         for info in infos {
-            let bytes = self.bytes(&info.name).unwrap_or_default();
-            if let Some(found) = finite::not_finite(info.dtype, bytes) {
+            let bytes = match self.read(&info.name) {
+                Ok(bytes) => bytes,
+                Err(EngineError::Invalid(problems)) => {
+                    problems.into_iter().for_each(|problem| findings.push(problem));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(found) = finite::not_finite(info.dtype, &bytes) {
                 let first = finite::place(found.first, &info.shape);
                 let detail = format!(
                     "{} of its {} elements are NaN or infinite, the first at {first:?}: mend the weights and upload them again",
                     found.count,
-                    info.bytes / info.dtype.size_bytes(),
+                    bytes.len() as u64 / info.dtype.size_bytes(),
                 );
                 findings.add(tensor_pointer(&info.name), Code::TensorNotFinite, detail);
             }
@@ -222,6 +272,10 @@ impl Checkpoint {
             }
         }
         Ok(findings.into_problems())
+    }
+
+    fn is_coded(&self, name: &str) -> bool {
+        self.find(name).and_then(|at| self.places.get(at)).is_some_and(|place| place.is_coded)
     }
 
     /// The file of that path in the model.

@@ -250,10 +250,15 @@ fn errors(
 /// What the job would have told of the files that it left.
 fn exported(artifact: &Source, header: &ModelHeader) -> Vec<OutputFile> {
     let runtimes = loaders::of(header);
+    let format = |path: &str| match path.rsplit_once('.') {
+        _ if path == hf::WEIGHTS => files::weight_format(header).to_owned(),
+        Some((_, extension)) => extension.to_owned(),
+        None => "binary".to_owned(),
+    };
     let file = |file: &InputFile| OutputFile {
         role: Role::Artifact,
         path: file.path.clone(),
-        format: file.path.rsplit_once('.').map_or("binary", |(_, extension)| extension).to_owned(),
+        format: format(&file.path),
         size_bytes: file.size_bytes,
         sha256: file.sha256.clone().unwrap_or_default(),
         loaders: if file.path == hf::WEIGHTS { runtimes.clone() } else { Vec::new() },

@@ -1,0 +1,70 @@
+//! Where a tensor's bytes are, and whether they are coded there.
+
+use std::ops::Range;
+
+use super::header::Entry;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::export::coded::{self, Broken};
+use crate::engine::findings::{shown, tensor_pointer};
+use crate::engine::map::Map;
+use crate::engine::model::{Dtype, TensorInfo};
+use crate::engine::problem::{Code, Problem};
+
+/// Where a tensor's bytes are.
+#[derive(Debug)]
+pub(super) struct Place {
+    map: usize,
+    range: Range<usize>,
+    /// Whether they are entropy-coded, so that the file's entry is of other type, shape and name than the tensor.
+    pub(super) is_coded: bool,
+}
+
+impl Place {
+    /// The bytes as they stand in the file.
+    pub(super) fn bytes<'a>(&self, maps: &'a [Map]) -> Option<&'a [u8]> {
+        maps.get(self.map)?.bytes().get(self.range.clone())
+    }
+}
+
+/// The tensor that an entry of a file is, or stands for.
+///
+/// # Errors
+///
+/// A coded tensor whose first bytes can't be.
+pub(super) fn of(
+    entry: Entry,
+    path: &str,
+    (number, map): (usize, &Map),
+) -> std::result::Result<(TensorInfo, Place), Problem> {
+    let Entry { name, dtype, shape, range } = entry;
+    let bytes = range.len() as u64;
+    let plain = entry_head(&name, (dtype, &shape), map.bytes().get(range.clone()).unwrap_or_default())
+        .map_err(|broken| problem(&name, broken))?;
+    let place = Place { map: number, range, is_coded: plain.is_some() };
+    let (name, dtype, shape) = plain.unwrap_or((name, dtype, shape));
+    Ok((TensorInfo { name, dtype, shape, bytes, file: path.to_owned(), site: None }, place))
+}
+
+type Plain = (String, Dtype, Vec<usize>);
+
+/// Name, type and shape of the tensor that an entry is the coded form of; `None` where it is none.
+fn entry_head(
+    name: &str,
+    (dtype, shape): (Dtype, &[usize]),
+    bytes: &[u8],
+) -> std::result::Result<Option<Plain>, Broken> {
+    let Some(plain) = name.strip_suffix(coded::SUFFIX).filter(|_| dtype == Dtype::U8 && shape.len() == 1) else {
+        return Ok(None);
+    };
+    Ok(coded::head(bytes)?.map(|head| (plain.to_owned(), head.dtype, head.shape)))
+}
+
+/// The bytes of a coded tensor.
+pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+    coded::decode(bytes).map_err(|broken| EngineError::Invalid(vec![problem(name, broken)]))
+}
+
+fn problem(name: &str, Broken(what): Broken) -> Problem {
+    let detail = format!("{} is a coded tensor {what}: upload the file again", shown(name));
+    Problem::new(tensor_pointer(name), Code::PackedInvalid, detail)
+}
