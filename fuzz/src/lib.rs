@@ -5,6 +5,8 @@
 use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use pare::cli::fuzzing::upload;
 use pare::db::uploads::{PartRange, missing, part, part_count};
+use pare::engine::export::{bits, coded};
+use pare::engine::model::Dtype;
 use pare::engine::model::checkpoint::fuzzing::header;
 use pare::engine::problem::{Code, Problem};
 use pare::engine::recipe::Recipe;
@@ -141,4 +143,45 @@ pub fn part_list(bytes: &[u8]) {
     assert!(missing_bytes <= upload.size_bytes());
     assert!(few > FEW || sum == missing_bytes, "{sum} and {missing_bytes}");
     assert!(count == u32::MAX || part(upload.size_bytes(), upload.part_size_bytes(), count).is_none());
+}
+
+/// Any bytes are a row of codes of each width, and the same bytes come of these again, but for the bits that fill the last.
+pub fn dense_packing(bytes: &[u8]) {
+    for width in bits::WIDTHS {
+        let length = bytes.len() * 8 / width as usize;
+        let codes: Vec<i8> = bits::unpack(bytes, length, width).collect();
+        let half = 1i16 << (width - 1);
+        assert!(codes.iter().all(|code| (-half..half).contains(&i16::from(*code))), "{width} bits");
+        let mut packed = Vec::new();
+        bits::pack(codes.iter().copied(), width, &mut packed);
+        assert_eq!(packed.len(), bits::row_bytes(length, width));
+        let used = length * width as usize;
+        for (at, (a, b)) in packed.iter().zip(bytes).enumerate() {
+            let filled = (used - at * 8).min(8) as u32;
+            assert_eq!(*a, b & (u8::MAX >> (8 - filled)), "{width} bits, byte {at}");
+        }
+        // A row that ends early has zero bits there
+        assert_eq!(bits::unpack(bytes, length + 9, width).count(), length + 9);
+    }
+}
+
+/// Bytes as a coded tensor: refused, or of the length that its head promises, and no more than 64 times as long. Bytes as a
+/// tensor: coded shorter, and decoded again.
+pub fn coded_tensor(bytes: &[u8]) {
+    for coded in [bytes.to_vec(), [&b"PARErANS\x01"[..], bytes].concat()] {
+        let Ok(decoded) = coded::decode(&coded) else { continue };
+        let head = coded::head(&coded).expect("a head").expect("a head of ours");
+        assert_eq!(decoded.len(), head.bytes());
+        assert!(decoded.len() <= 64 * coded.len());
+        let again = coded::encode(&decoded, head.dtype, &head.shape);
+        assert!(again.is_none_or(|again| coded::decode(&again).as_ref() == Ok(&decoded)));
+    }
+    let rows = [bytes.len() / 16, 16];
+    let shapes = [(Dtype::U8, vec![bytes.len()]), (Dtype::U8, rows.to_vec()), (Dtype::F16, vec![bytes.len() / 16, 8])];
+    for (dtype, shape) in shapes {
+        let tensor = &bytes[..shape.iter().product::<usize>() * dtype.size_bytes() as usize];
+        let Some(coded) = coded::encode(tensor, dtype, &shape) else { continue };
+        assert!(coded.len() < tensor.len());
+        assert_eq!(coded::decode(&coded).as_deref(), Ok(tensor));
+    }
 }

@@ -44,6 +44,16 @@ fn part_lists_of_the_corpus() {
     replay("part_list", properties::part_list);
 }
 
+#[test]
+fn rows_of_bits_of_the_corpus() {
+    replay("dense_packing", properties::dense_packing);
+}
+
+#[test]
+fn coded_tensors_of_the_corpus() {
+    replay("coded_tensor", properties::coded_tensor);
+}
+
 /// A target that is added is replayed here too.
 #[test]
 fn every_target_has_a_corpus_that_is_replayed() {
@@ -54,7 +64,7 @@ fn every_target_has_a_corpus_that_is_replayed() {
         names.sort();
         names
     };
-    let replayed = ["cursor", "part_list", "range", "recipe", "safetensors_header"];
+    let replayed = ["coded_tensor", "cursor", "dense_packing", "part_list", "range", "recipe", "safetensors_header"];
     assert_eq!(names("fuzz_targets"), replayed);
     assert_eq!(names("corpus"), replayed);
 }
