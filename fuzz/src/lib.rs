@@ -5,7 +5,7 @@
 use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use pare::cli::fuzzing::upload;
 use pare::db::uploads::{PartRange, missing, part, part_count};
-use pare::engine::export::{bits, coded};
+use pare::engine::export::{bits, codebook, coded};
 use pare::engine::model::Dtype;
 use pare::engine::model::checkpoint::fuzzing::header;
 use pare::engine::problem::{Code, Problem};
@@ -183,5 +183,41 @@ pub fn coded_tensor(bytes: &[u8]) {
         let Some(coded) = coded::encode(tensor, dtype, &shape) else { continue };
         assert!(coded.len() < tensor.len());
         assert_eq!(coded::decode(&coded).as_deref(), Ok(tensor));
+    }
+}
+
+/// Tables and indices, behind two bytes each for the entries of a table and the tables, and one for the outliers: what is taken has
+/// an entry of its table for every weight and ascending outliers, and is the same bytes when it is written again.
+pub fn tables(bytes: &[u8]) {
+    let mut rest = bytes;
+    let mut next = |length: usize| {
+        let (taken, left) = rest.split_at(length.min(rest.len()));
+        rest = left;
+        taken
+    };
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0usize, |n, byte| n << 8 | usize::from(*byte));
+    let (centroids, tables, outliers) = (number(next(2)), number(next(2)), number(next(1)));
+    let (shape, entries) = (next(24), next(4 * centroids * tables));
+    let (positions, values) = (next(4 * outliers), next(4 * outliers));
+    let found = codebook::Found {
+        shape,
+        indices: rest,
+        table_shape: [tables, centroids],
+        tables: entries,
+        outliers: (outliers > 0).then_some((positions, values)),
+        dtype: Dtype::F32,
+    };
+    let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect::<Vec<_>>();
+    match found.read(floats(entries), floats(values)) {
+        Err((tensor, detail)) => assert!(codebook::TENSORS.contains(&tensor) && !detail.is_empty()),
+        Ok(read) => {
+            assert_eq!(read.indices.len(), read.out * read.r#in);
+            assert!(read.indices.iter().all(|index| usize::from(*index) < centroids));
+            assert!(read.outliers.positions.is_sorted_by(|a, b| a < b));
+            assert_eq!((read.decode().len(), read.outliers.values.len()), (read.indices.len(), outliers));
+            let mut parts = vec![rest, entries, shape];
+            parts.extend(found.outliers.iter().flat_map(|(positions, values)| [*positions, *values]));
+            assert_eq!(codebook::bytes(&read), parts);
+        }
     }
 }

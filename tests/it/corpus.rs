@@ -54,6 +54,11 @@ fn coded_tensors_of_the_corpus() {
     replay("coded_tensor", properties::coded_tensor);
 }
 
+#[test]
+fn tables_of_the_corpus() {
+    replay("tables", properties::tables);
+}
+
 /// A target that is added is replayed here too.
 #[test]
 fn every_target_has_a_corpus_that_is_replayed() {
@@ -64,7 +69,8 @@ fn every_target_has_a_corpus_that_is_replayed() {
         names.sort();
         names
     };
-    let replayed = ["coded_tensor", "cursor", "dense_packing", "part_list", "range", "recipe", "safetensors_header"];
+    let replayed =
+        ["coded_tensor", "cursor", "dense_packing", "part_list", "range", "recipe", "safetensors_header", "tables"];
     assert_eq!(names("fuzz_targets"), replayed);
     assert_eq!(names("corpus"), replayed);
 }

@@ -9,11 +9,12 @@
 //! | grouped, 2, 4 and 8 bits otherwise | `M.weight_packed` int32 `[out, words]`, `M.weight_scale` `[out, groups]`, `M.weight_shape` int64 `[2]`, and with zero points `M.weight_zero_point` int32 `[words(out), groups]`, packed down the rows (`pack-quantized`) |
 //! | grouped, 3, 5, 6 and 7 bits | `M.weight_bits` uint8 `[out, bytes]`, `M.weight_scale`, `M.weight_shape`, and with zero points `M.weight_zero_bits` uint8 `[out, bytes]`: our own, [`super::bits`] |
 //! | either, with one scale for all | `M.weight_scale` `[1]`, and with a zero point `M.weight_zero_point` int8 `[1]` |
+//! | codebook | tables and indices: [`super::codebook`] |
 //! | product | the two factors as modules of their own, `M.u` `[out, rank]` and `M.v` `[rank, in]`: `y = U (V x) + b` |
 
 use candle_core::Device;
 
-use super::codes;
+use super::{codebook, codes};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::linear::{Dense, LinearMap};
@@ -21,7 +22,7 @@ use crate::engine::model::spec::Category;
 use crate::engine::model::{Dtype, Layout, TensorInfo};
 
 /// What a module's tensor ends in that holds a map's numbers, in any of the forms.
-pub const MAPS: &[&str] = &["weight", "weight_packed", "weight_bits"];
+pub const MAPS: &[&str] = &["weight", "weight_packed", "weight_bits", codebook::INDICES];
 
 /// A tensor of a file, without its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,8 @@ pub fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
             list.extend(tensors(right, &named("v"))?);
             Ok(list)
         }
-        Layout::Codebook { .. } | Layout::Masked { .. } | Layout::Sum { .. } => {
+        Layout::Codebook { .. } => codebook::Shape::of(layout).map_or(Ok(Vec::new()), |shape| shape.tensors(module)),
+        Layout::Masked { .. } | Layout::Sum { .. } => {
             Err(unsupported(module, &format!("the form '{}'", layout.form())))
         }
     }
@@ -92,12 +94,13 @@ pub fn encode(map: &LinearMap, module: &str) -> Result<Vec<(TensorSpec, Vec<u8>)
         }
         LinearMap::Dense(dense) => vec![float_bytes(&map.to_vec()?, dense.dtype)],
         LinearMap::Grouped(grouped) => codes::bytes(grouped),
+        LinearMap::Codebook(codebook) => codebook::bytes(codebook),
         LinearMap::Product(left, right) => {
             let mut list = encode(left, &format!("{module}.u"))?;
             list.extend(encode(right, &format!("{module}.v"))?);
             return Ok(list);
         }
-        LinearMap::Codebook(_) | LinearMap::Masked(_) | LinearMap::Sum(_) | LinearMap::Stored(_) => Vec::new(),
+        LinearMap::Masked(_) | LinearMap::Sum(_) | LinearMap::Stored(_) => Vec::new(),
     };
     Ok(specs.into_iter().zip(contents).collect())
 }
@@ -141,6 +144,9 @@ pub fn detect(
     let part = |suffix: &str| checkpoint.get(&named(suffix));
     if let Some(found) = codes::detect(module, checkpoint, hints(module))? {
         return Ok(Some(found));
+    }
+    if part(codebook::INDICES).is_some() {
+        return codebook::detect(module, checkpoint).map(Some);
     }
     if let Some(weight) = part("weight") {
         let [out, r#in] = matrix(weight)?;
@@ -195,6 +201,7 @@ pub fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint, device: &D
             Ok(LinearMap::Dense(Dense::new(values, (*out, *r#in), *dtype, device)?))
         }
         Layout::Grouped { .. } => codes::decode(layout, module, checkpoint).map(LinearMap::Grouped),
+        Layout::Codebook { .. } => Ok(LinearMap::Codebook(codebook::decode(module, checkpoint)?)),
         _ => Err(unsupported(module, &format!("the form '{}'", layout.form()))),
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{TensorSpec, bits, compressed_tensors, encoding, safetensors};
+use super::{TensorSpec, bits, codebook, compressed_tensors, encoding, safetensors};
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::InputFile;
@@ -201,7 +201,8 @@ fn write_weights(
     file.sync_all().map_err(failed())
 }
 
-/// The model's own config with what changed: how its codes are stored, and which modules became two factors.
+/// The model's own config with what changed: how its codes are stored, which modules became two
+/// factors, and which share tables of centroids.
 fn config_json(original: &Value, header: &ModelHeader, layouts: &[Layout]) -> Value {
     let mut config = original.clone();
     let Some(fields) = config.as_object_mut() else { return config };
@@ -220,5 +221,26 @@ fn config_json(original: &Value, header: &ModelHeader, layouts: &[Layout]) -> Va
     if !ranks.is_empty() {
         fields.insert("low_rank".to_owned(), json!({ "tensors": ["u.weight", "v.weight"], "ranks": ranks }));
     }
+    let mut tables = serde_json::Map::new();
+    modules.iter().for_each(|(module, layout)| list_tables(module, layout, &mut tables));
+    fields.remove("codebooks");
+    if !tables.is_empty() {
+        fields.insert("codebooks".to_owned(), json!({ "tensors": codebook::TENSORS, "modules": tables }));
+    }
     config
+}
+
+/// What shares tables of centroids, also of two factors.
+fn list_tables(module: &str, layout: &Layout, tables: &mut serde_json::Map<String, Value>) {
+    match layout {
+        Layout::Codebook { centroids, group_size, outliers, .. } => {
+            let entry = json!({ "centroids": centroids, "group_size": group_size, "outliers": outliers });
+            tables.insert(module.to_owned(), entry);
+        }
+        Layout::Product { left, right } => {
+            list_tables(&format!("{module}.u"), left, tables);
+            list_tables(&format!("{module}.v"), right, tables);
+        }
+        _ => {}
+    }
 }

@@ -1,6 +1,7 @@
 //! Writing models, and reading back what was written. One file a format; encodings live here, methods never see them.
 
 pub mod bits;
+pub mod codebook;
 pub mod coded;
 mod codes;
 pub mod compressed_tensors;

@@ -104,7 +104,7 @@ pub enum Layout {
         /// Element type of the scales on disk.
         scale_dtype: Dtype,
     },
-    /// Indices into a table of centroids. Reserved: no method makes it yet.
+    /// Indices into tables of centroids, but for a few outliers.
     Codebook {
         /// Rows.
         out: usize,
@@ -112,9 +112,12 @@ pub enum Layout {
         r#in: usize,
         /// Entries of a table.
         centroids: usize,
-        /// Columns that share a table; `None`: the whole tensor.
+        /// Weights in row order that share a table; `None`: the whole tensor.
         group_size: Option<usize>,
-        /// Element type of the centroids on disk.
+        /// Weights that stand for themselves.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        outliers: usize,
+        /// Element type of centroids and outliers on disk.
         dtype: Dtype,
     },
     /// A mask and the values that it keeps. Reserved: no method makes it yet.
@@ -140,6 +143,10 @@ pub enum Layout {
         /// The terms.
         terms: Vec<Self>,
     },
+}
+
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Layout {

@@ -2,7 +2,8 @@
 
 use super::layout::{Dtype, Layout};
 
-/// `w_ij = table_g[index_ij]`, one table for the whole tensor or one per `group_size` weights in row order.
+/// `w_ij = table_g[index_ij]`, one table for the whole tensor or one per `group_size` weights in row order, but for a few
+/// outliers that are kept as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codebook {
     /// Rows.
@@ -17,8 +18,19 @@ pub struct Codebook {
     pub centroids: usize,
     /// Weights that share a table; `None`: all.
     pub group_size: Option<usize>,
-    /// What centroids are stored as.
+    /// What is in no table.
+    pub outliers: Outliers,
+    /// What centroids and outliers are stored as.
     pub dtype: Dtype,
+}
+
+/// Weights that stand for themselves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outliers {
+    /// Where they stand in row order, ascending.
+    pub positions: Vec<u32>,
+    /// As many values.
+    pub values: Vec<f32>,
 }
 
 impl Codebook {
@@ -33,7 +45,18 @@ impl Codebook {
         let entry = |(at, index): (usize, &u8)| {
             self.tables.get(at / size * self.centroids + usize::from(*index)).copied().unwrap_or(0.0)
         };
-        self.indices.iter().enumerate().map(entry).collect()
+        let mut weights: Vec<f32> = self.indices.iter().enumerate().map(entry).collect();
+        for (at, value) in self.outliers.positions.iter().zip(&self.outliers.values) {
+            if let Some(weight) = weights.get_mut(*at as usize) {
+                *weight = *value;
+            }
+        }
+        weights
+    }
+
+    /// Tables that so many weights have.
+    pub fn tables(weights: usize, group_size: Option<usize>) -> usize {
+        group_size.map_or(1, |size| weights.div_ceil(size.max(1)))
     }
 
     /// The form and shape.
@@ -43,6 +66,7 @@ impl Codebook {
             r#in: self.r#in,
             centroids: self.centroids,
             group_size: self.group_size,
+            outliers: self.outliers.positions.len(),
             dtype: self.dtype,
         }
     }

@@ -116,7 +116,7 @@ fn stored_bytes(header: &ModelHeader, layouts: &[Layout], largest: u64) -> u64 {
 /// What a map takes in memory.
 fn held_bytes(layout: &Layout) -> u64 {
     match layout {
-        Layout::Grouped { .. } => layout.parameters(),
+        Layout::Grouped { .. } | Layout::Codebook { .. } => layout.parameters(),
         Layout::Product { left, right } => held_bytes(left) + held_bytes(right),
         _ => layout.parameters().saturating_mul(4),
     }

@@ -1,0 +1,308 @@
+//! Tables of centroids in a safetensors file. A module `M` is stored as
+//!
+//! | tensor | holds |
+//! |---|---|
+//! | `M.weight_codebook` `[tables, centroids]` | the tables, in order, in the model's type |
+//! | `M.weight_indices` uint8 `[bytes]` | one index for every weight in row order, `ceil(log2(centroids))` bits each, one after another from the lowest bit of the first byte; what is left of the last byte is 0 |
+//! | `M.weight_codebook_shape` int64 `[3]` | rows, columns, and the weights in row order that share a table; 0: all of them |
+//! | `M.outlier_positions` uint32 `[n]`, `M.outlier_values` `[n]` | where there are weights that stand for themselves: their places in row order, ascending, and what they are |
+
+use super::TensorSpec;
+use super::encoding::float_bytes;
+use crate::engine::error::{EngineError, Result};
+use crate::engine::findings::tensor_pointer;
+use crate::engine::model::checkpoint::Checkpoint;
+use crate::engine::model::sparse::{Codebook, Outliers};
+use crate::engine::model::spec::Category;
+use crate::engine::model::{Dtype, Layout};
+use crate::engine::problem::Code;
+
+/// Where a module's indices lie. Their being there says that it has this form.
+pub const INDICES: &str = "weight_indices";
+const TABLES: &str = "weight_codebook";
+const SHAPE: &str = "weight_codebook_shape";
+const POSITIONS: &str = "outlier_positions";
+const VALUES: &str = "outlier_values";
+
+/// Fewest and most entries of a table.
+pub const CENTROIDS: std::ops::RangeInclusive<usize> = 2..=256;
+/// Most rows, and most columns.
+const LONGEST: i64 = 1 << 31;
+
+/// Every tensor's name behind the module's.
+pub const TENSORS: [&str; 5] = [INDICES, TABLES, SHAPE, POSITIONS, VALUES];
+
+/// Bits of an index into so many centroids.
+const fn bits(centroids: usize) -> u32 {
+    centroids.next_power_of_two().trailing_zeros()
+}
+
+/// Bytes of so many indices.
+fn index_bytes(weights: usize, centroids: usize) -> usize {
+    (weights as u128 * u128::from(bits(centroids))).div_ceil(8) as usize
+}
+
+/// A codebook by its numbers' counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub out: usize,
+    /// Columns.
+    pub r#in: usize,
+    /// Entries of a table.
+    pub centroids: usize,
+    /// Weights that share a table; `None`: all.
+    pub group_size: Option<usize>,
+    /// Weights that stand for themselves.
+    pub outliers: usize,
+    /// What centroids and outliers are stored as.
+    pub dtype: Dtype,
+}
+
+impl Shape {
+    /// The layout of that shape.
+    pub const fn layout(self) -> Layout {
+        let Self { out, r#in, centroids, group_size, outliers, dtype } = self;
+        Layout::Codebook { out, r#in, centroids, group_size, outliers, dtype }
+    }
+
+    /// The shape of a layout that is a codebook's.
+    pub const fn of(layout: &Layout) -> Option<Self> {
+        match *layout {
+            Layout::Codebook { out, r#in, centroids, group_size, outliers, dtype } => {
+                Some(Self { out, r#in, centroids, group_size, outliers, dtype })
+            }
+            _ => None,
+        }
+    }
+
+    /// The module's tensors.
+    ///
+    /// # Errors
+    ///
+    /// More weights than positions can tell, where there are outliers.
+    pub(super) fn tensors(self, module: &str) -> Result<Vec<TensorSpec>> {
+        let named = |suffix: &str| format!("{module}.{suffix}");
+        let weights = self.out.saturating_mul(self.r#in);
+        if self.outliers > 0 && u32::try_from(weights).is_err() {
+            return Err(EngineError::Internal(format!(
+                "{module}: outliers of [{}, {}] weights can't be stored: positions have 32 bits",
+                self.out, self.r#in
+            )));
+        }
+        let tables = [Codebook::tables(weights, self.group_size), self.centroids];
+        let mut list = vec![
+            TensorSpec::new(named(INDICES), Dtype::U8, &[index_bytes(weights, self.centroids)]),
+            TensorSpec::new(named(TABLES), self.dtype, &tables).of(Category::ScalesAndZeros),
+            TensorSpec::new(named(SHAPE), Dtype::I64, &[3]).of(Category::Metadata),
+        ];
+        if self.outliers > 0 {
+            list.push(TensorSpec::new(named(POSITIONS), Dtype::U32, &[self.outliers]));
+            list.push(TensorSpec::new(named(VALUES), self.dtype, &[self.outliers]));
+        }
+        Ok(list)
+    }
+}
+
+/// The tensors' bytes, in the order of [`Shape::tensors`].
+pub fn bytes(codebook: &Codebook) -> Vec<Vec<u8>> {
+    let size = codebook.group_size.unwrap_or(0);
+    let shape = [codebook.out, codebook.r#in, size].iter().flat_map(|n| (*n as i64).to_le_bytes()).collect();
+    let mut list =
+        vec![packed(&codebook.indices, bits(codebook.centroids)), float_bytes(&codebook.tables, codebook.dtype), shape];
+    if !codebook.outliers.positions.is_empty() {
+        list.push(codebook.outliers.positions.iter().flat_map(|at| at.to_le_bytes()).collect());
+        list.push(float_bytes(&codebook.outliers.values, codebook.dtype));
+    }
+    list
+}
+
+fn packed(indices: &[u8], bits: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity((indices.len() * bits as usize).div_ceil(8));
+    let (mut word, mut filled) = (0u32, 0u32);
+    for index in indices {
+        word |= u32::from(*index) << filled;
+        filled += bits;
+        while filled >= 8 {
+            bytes.push(word as u8);
+            word >>= 8;
+            filled -= 8;
+        }
+    }
+    if filled > 0 {
+        bytes.push(word as u8);
+    }
+    bytes
+}
+
+/// The first `count` indices; what is left of the bytes.
+fn unpacked(bytes: &[u8], bits: u32, count: usize) -> (Vec<u8>, u32) {
+    let mut indices = Vec::with_capacity(count.min(bytes.len().saturating_mul(8)));
+    let mask = (1u32 << bits) - 1;
+    let (mut word, mut filled) = (0u32, 0u32);
+    for byte in bytes {
+        word |= u32::from(*byte) << filled;
+        filled += 8;
+        while filled >= bits && indices.len() < count {
+            indices.push((word & mask) as u8);
+            word >>= bits;
+            filled -= bits;
+        }
+    }
+    (indices, word)
+}
+
+/// Whether there are as many values of so many bytes as there are positions, and any.
+fn is_pair((positions, rest): (&[[u8; 4]], &[u8]), values: &[u8], float: usize) -> bool {
+    rest.is_empty() && !positions.is_empty() && positions.len() * float == values.len()
+}
+
+/// A module's tensors as they were found: the bytes of each, and the shape of the tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Of the three numbers.
+    pub shape: &'a [u8],
+    /// Of the indices.
+    pub indices: &'a [u8],
+    /// How many tables of how many centroids.
+    pub table_shape: [usize; 2],
+    /// Of the tables, as `dtype`.
+    pub tables: &'a [u8],
+    /// Of positions and values, where there are any.
+    pub outliers: Option<(&'a [u8], &'a [u8])>,
+    /// What tables and values are stored as.
+    pub dtype: Dtype,
+}
+
+impl Found<'_> {
+    /// The counts, without a look at indices and tables.
+    ///
+    /// # Errors
+    ///
+    /// Which tensor contradicts the others, and how.
+    pub fn counts(&self) -> std::result::Result<Shape, (&'static str, String)> {
+        let (numbers, rest) = self.shape.as_chunks::<8>();
+        let ([out, r#in, size], []) = (numbers, rest) else {
+            return Err((SHAPE, "three int64 are needed: rows, columns, weights that share a table".to_owned()));
+        };
+        let number = |bytes: &[u8; 8], low: i64, high: i64| {
+            let n = i64::from_le_bytes(*bytes);
+            let wrong = || (SHAPE, format!("{n} where {low} to {high} is needed"));
+            usize::try_from(n).ok().filter(|_| (low..=high).contains(&n)).ok_or_else(wrong)
+        };
+        let (out, r#in) = (number(out, 1, LONGEST)?, number(r#in, 1, LONGEST)?);
+        let weights = out.saturating_mul(r#in);
+        let size = number(size, 0, weights.saturating_sub(1).try_into().unwrap_or(i64::MAX))?;
+        let group_size = Some(size).filter(|size| *size > 0);
+        let [tables, centroids] = self.table_shape;
+        if !CENTROIDS.contains(&centroids) || tables != Codebook::tables(weights, group_size) {
+            let wanted = Codebook::tables(weights, group_size);
+            return Err((TABLES, format!("[{tables}, {centroids}] where {wanted} tables of 2 to 256 are needed")));
+        }
+        if !self.dtype.is_weight() {
+            return Err((TABLES, format!("{}: centroids are F32, F16 or BF16", self.dtype.as_str())));
+        }
+        let bytes = index_bytes(weights, centroids);
+        if self.indices.len() != bytes {
+            let found = self.indices.len();
+            return Err((
+                INDICES,
+                format!("{found} bytes where {weights} indices of {} bits take {bytes}", bits(centroids)),
+            ));
+        }
+        let float = self.dtype.size_bytes() as usize;
+        if self.tables.len() as u128 != tables as u128 * (centroids * float) as u128 {
+            return Err((TABLES, format!("{} bytes of [{tables}, {centroids}]", self.tables.len())));
+        }
+        let outliers = match self.outliers {
+            None => 0,
+            Some((positions, _)) if weights - 1 > u32::MAX as usize => {
+                return Err((
+                    POSITIONS,
+                    format!("{} of {weights} weights: 32 bits do not tell them", positions.len() / 4),
+                ));
+            }
+            Some((positions, values)) if is_pair(positions.as_chunks::<4>(), values, float) => positions.len() / 4,
+            Some(_) => return Err((VALUES, "another number than 'outlier_positions', or none".to_owned())),
+        };
+        Ok(Shape { out, r#in, centroids, group_size, outliers, dtype: self.dtype })
+    }
+
+    /// The codebook, with `tables` and `values` as numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Found::counts`]; an index beyond its table; positions that do not ascend, or lie beyond the weights.
+    pub fn read(&self, tables: Vec<f32>, values: Vec<f32>) -> std::result::Result<Codebook, (&'static str, String)> {
+        let Shape { out, r#in, centroids, group_size, dtype, .. } = self.counts()?;
+        let weights = out.saturating_mul(r#in);
+        let (indices, rest) = unpacked(self.indices, bits(centroids), weights);
+        if let Some(at) = indices.iter().position(|index| usize::from(*index) >= centroids) {
+            let index = indices.get(at).copied().unwrap_or_default();
+            return Err((INDICES, format!("index {index} of weight {at} is beyond its {centroids} centroids")));
+        }
+        if rest != 0 {
+            return Err((INDICES, "bits behind the last index are not 0".to_owned()));
+        }
+        let positions = self.outliers.map_or(&[][..], |(positions, _)| positions.as_chunks::<4>().0);
+        let positions: Vec<u32> = positions.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let ascend = positions.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascend || positions.last().is_some_and(|last| *last as usize >= weights) {
+            return Err((POSITIONS, format!("places do not ascend, or lie beyond {weights} weights")));
+        }
+        let outliers = Outliers { positions, values };
+        Ok(Codebook { out, r#in, indices, tables, centroids, group_size, outliers, dtype })
+    }
+}
+
+/// What is there of a module that has indices.
+fn found<'a>(module: &str, checkpoint: &'a Checkpoint) -> std::result::Result<Found<'a>, (&'static str, String)> {
+    let part = |suffix: &'static str| {
+        let name = format!("{module}.{suffix}");
+        checkpoint.get(&name).zip(checkpoint.bytes(&name))
+    };
+    let typed = |suffix: &'static str, dtype: Dtype| match part(suffix) {
+        Some((info, bytes)) if info.dtype == dtype => Ok(bytes),
+        Some((info, _)) => Err((suffix, format!("{} where {} is needed", info.dtype.as_str(), dtype.as_str()))),
+        None => Err((suffix, "missing beside 'weight_indices'".to_owned())),
+    };
+    let (tables, bytes) = part(TABLES).ok_or((TABLES, "missing beside 'weight_indices'".to_owned()))?;
+    let table_shape = match *tables.shape.as_slice() {
+        [tables, centroids] => [tables, centroids],
+        _ => return Err((TABLES, format!("shape {:?} where [tables, centroids] is needed", tables.shape))),
+    };
+    let has_outliers = part(POSITIONS).is_some() || part(VALUES).is_some();
+    let outliers =
+        if has_outliers { Some((typed(POSITIONS, Dtype::U32)?, typed(VALUES, tables.dtype)?)) } else { None };
+    let (shape, indices) = (typed(SHAPE, Dtype::I64)?, typed(INDICES, Dtype::U8)?);
+    Ok(Found { shape, indices, table_shape, tables: bytes, outliers, dtype: tables.dtype })
+}
+
+/// The layout of a module that has indices.
+///
+/// # Errors
+///
+/// The tensor that contradicts the others, and how.
+pub(super) fn detect(module: &str, checkpoint: &Checkpoint) -> std::result::Result<Layout, (String, String)> {
+    let named = |(suffix, detail): (&str, String)| (format!("{module}.{suffix}"), detail);
+    let counts = found(module, checkpoint).and_then(|found| found.counts()).map_err(named)?;
+    Ok(counts.layout())
+}
+
+/// Reads a module's codebook.
+///
+/// # Errors
+///
+/// `tensor_shape` where a tensor contradicts the others, or holds what points nowhere.
+pub(super) fn decode(module: &str, checkpoint: &Checkpoint) -> Result<Codebook> {
+    let numbers = |suffix: &str| checkpoint.to_f32(&format!("{module}.{suffix}"));
+    let wrong = |(suffix, detail): (&str, String)| {
+        EngineError::invalid(tensor_pointer(&format!("{module}.{suffix}")), Code::TensorShape, detail)
+    };
+    let found = found(module, checkpoint).map_err(wrong)?;
+    let values = if found.outliers.is_some() { numbers(VALUES)? } else { Vec::new() };
+    found.read(numbers(TABLES)?, values).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests;
