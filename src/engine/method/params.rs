@@ -26,8 +26,14 @@ pub enum Kind {
     Bool(bool),
     /// A number above `.0` and up to `.1`; the last is the default.
     Share(f64, f64, f64),
+    /// A number from `.0` to `.1`; the last is the default.
+    Part(f64, f64, f64),
     /// A whole number in a range that may be left out.
     OptionalCount(u64, u64),
+    /// A whole number from `.0` to `.1`; the last is the default.
+    Count(u64, u64, u64),
+    /// A whole number from `.0` to `.1`, or -1 for all there are; the last is the default.
+    CountOrAll(i64, i64, i64),
 }
 
 impl Kind {
@@ -37,7 +43,10 @@ impl Kind {
             Self::Word(_, default) => json!(default),
             Self::Bool(default) => json!(default),
             Self::Share(_, _, default) => json!(default),
+            Self::Part(_, _, default) => json!(default),
             Self::OptionalCount(..) | Self::OptionalWord(_) => Value::Null,
+            Self::Count(_, _, default) => json!(default),
+            Self::CountOrAll(_, _, default) => json!(default),
         }
     }
 
@@ -61,6 +70,20 @@ impl Kind {
                 let x = value.as_f64();
                 let allowed = format!("a number above {low} and at most {high}");
                 (x.is_some(), x.is_some_and(|x| x > *low && x <= *high), allowed)
+            }
+            Self::Part(low, high, _) => {
+                let x = value.as_f64();
+                (x.is_some(), x.is_some_and(|x| x >= *low && x <= *high), format!("a number from {low} to {high}"))
+            }
+            Self::Count(low, high, _) => {
+                let n = value.as_u64();
+                let allowed = format!("a whole number from {low} to {high}");
+                (value.is_number(), n.is_some_and(|n| (*low..=*high).contains(&n)), allowed)
+            }
+            Self::CountOrAll(low, high, _) => {
+                let n = value.as_i64();
+                let allowed = format!("a whole number from {low} to {high}, or -1 for all");
+                (value.is_number(), n.is_some_and(|n| n == -1 || (*low..=*high).contains(&n)), allowed)
             }
             Self::OptionalCount(low, high) => {
                 let n = value.as_u64();
@@ -88,7 +111,16 @@ impl Kind {
             Self::Share(low, high, default) => {
                 json!({ "type": "number", "exclusiveMinimum": low, "maximum": high, "default": default })
             }
+            Self::Part(low, high, default) => {
+                json!({ "type": "number", "minimum": low, "maximum": high, "default": default })
+            }
             Self::OptionalCount(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+            Self::Count(low, high, default) => {
+                json!({ "type": "integer", "minimum": low, "maximum": high, "default": default })
+            }
+            Self::CountOrAll(low, high, default) => json!({
+                "type": "integer", "anyOf": [{ "const": -1 }, { "minimum": low, "maximum": high }], "default": default,
+            }),
         }
     }
 }
@@ -145,6 +177,9 @@ mod tests {
     const SPECS: &[ParamSpec] = &[
         ParamSpec { name: "bits", kind: Kind::OneOf(&[4, 8], 8), doc: "Bits of a code." },
         ParamSpec { name: "rank", kind: Kind::OptionalCount(1, 10), doc: "Rank." },
+        ParamSpec { name: "size", kind: Kind::CountOrAll(16, 64, -1), doc: "Size." },
+        ParamSpec { name: "part", kind: Kind::Part(0.0, 0.1, 0.0), doc: "Part." },
+        ParamSpec { name: "count", kind: Kind::Count(2, 4, 3), doc: "Count." },
     ];
 
     #[test]
@@ -152,6 +187,15 @@ mod tests {
         let given = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
         let resolved = resolve(SPECS, &given("{}"), "").unwrap();
         assert_eq!((resolved["bits"].clone(), resolved["rank"].clone()), (json!(8), Value::Null));
+        assert_eq!((resolved["size"].clone(), resolved["part"].clone()), (json!(-1), json!(0.0)));
+        let at_the_ends = given(r#"{"size": 16, "part": 0.1, "count": 4}"#);
+        assert!(
+            resolve(SPECS, &at_the_ends, "").is_ok()
+                && resolve(SPECS, &given(r#"{"size": -1, "part": 0}"#), "").is_ok()
+        );
+        let beyond = given(r#"{"size": 0, "part": 0.11, "count": 2.5}"#);
+        let problems = resolve(SPECS, &beyond, "").unwrap_err();
+        assert!(problems.len() == 3 && problems.iter().all(|p| p.code == Code::OutOfRange), "{problems:?}");
         let problems = resolve(SPECS, &given(r#"{"bit": 4, "bits": 5, "rank": "x"}"#), "/params").unwrap_err();
         let seen: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.code)).collect();
         let want = [
