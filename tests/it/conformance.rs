@@ -33,6 +33,16 @@ fn budgets() -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "bits": 2 }),
             ],
         ),
+        (
+            "share",
+            vec![
+                json!({ "centroids": 256, "outlier_share": 0.01 }),
+                json!({ "centroids": 64 }),
+                json!({ "centroids": 16, "group_size": 512 }),
+                json!({ "centroids": 16, "group_size": -1, "solver": "lloyd" }),
+                json!({ "centroids": 3 }),
+            ],
+        ),
         ("factorize", vec![json!({ "rank_ratio": 1.0 }), json!({ "rank_ratio": 0.5 }), json!({ "rank_ratio": 0.2 })]),
         ("fold", vec![json!({})]),
     ]
@@ -115,6 +125,11 @@ fn tensor_by_tensor_gives_the_bytes_of_the_whole_model_in_memory() {
             { "method": "factorize", "targets": ["**.mlp.*", "**.wi*"], "params": { "rank_ratio": 0.8 } },
             { "method": "quantize", "params": { "bits": 8 } },
         ]),
+        json!([{ "method": "share", "params": { "centroids": 5, "group_size": 100, "outlier_share": 0.01 } }]),
+        json!([
+            { "method": "factorize", "targets": ["**.mlp.*", "**.wi*"], "params": { "rank_ratio": 0.8 } },
+            { "method": "share", "params": { "group_size": -1 } },
+        ]),
         json!([]),
     ];
     for name in SHAPES {
@@ -158,7 +173,10 @@ fn factors_whose_rank_no_group_divides_are_packed_and_read_back() {
 
 /// Settings that look at what sites are fed.
 fn calibrated() -> Vec<(&'static str, Value)> {
-    vec![("quantize", json!({ "bits": 4, "observer": "weighted_mse" }))]
+    vec![
+        ("quantize", json!({ "bits": 4, "observer": "weighted_mse" })),
+        ("share", json!({ "objective": "weighted_mse" })),
+    ]
 }
 
 #[test]
@@ -201,7 +219,11 @@ fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
         { "method": "factorize", "targets": ["block.*.mlp.*"], "params": { "rank_ratio": 0.8 } },
         { "method": "quantize", "targets": ["embedding.**"], "params": { "bits": 4, "group_size": 32, "symmetric": false } },
         { "method": "quantize", "targets": ["block.0.self_attention.*"], "params": { "bits": 5, "symmetric": false } },
-        { "method": "quantize", "targets": ["block.1.self_attention.*"], "params": { "strategy": "tensor" } },
+        { "method": "quantize", "targets": ["block.1.self_attention.key"], "params": { "strategy": "tensor" } },
+        {
+            "method": "share", "targets": ["block.1.self_attention.*"], "ignore": ["**.key"],
+            "params": { "centroids": 6, "outlier_share": 0.02 },
+        },
         {
             "method": "quantize", "ignore": ["embedding.**", "head", "block.*.self_attention.*"],
             "params": { "bits": 8 },
@@ -229,7 +251,7 @@ fn what_was_written_opens_as_a_model_and_answers_the_same_in_every_form() {
     let (report, _, _) = compress(out.path(), &recipe(&json!([]), &json!(["fidelity"])));
     assert_eq!(report.pointer("/result/after/fidelity/kl/max").and_then(Value::as_f64), Some(0.0));
     let forms: Vec<_> = report["result"]["sites"].as_array().unwrap().iter().map(|s| s["form"].clone()).collect();
-    assert!(forms.contains(&json!("product")) && forms.contains(&json!("grouped")) && forms.contains(&json!("dense")));
+    assert!(["product", "grouped", "codebook", "dense"].iter().all(|form| forms.contains(&json!(form))), "{forms:?}");
     assert!(first.values.iter().all(|x| x.is_finite()));
 }
 

@@ -11,6 +11,7 @@ pub mod gptq;
 pub mod params;
 pub mod quantize;
 pub mod range;
+pub mod share;
 
 use serde_json::{Map, Value, json};
 
@@ -179,7 +180,8 @@ impl Fallback {
 }
 
 /// Every method.
-pub static METHODS: &[&dyn Method] = &[&quantize::Quantize, &gptq::Gptq, &factorize::Factorize, &fold::Fold];
+pub static METHODS: &[&dyn Method] =
+    &[&quantize::Quantize, &gptq::Gptq, &share::Share, &factorize::Factorize, &fold::Fold];
 
 /// The method with that name.
 pub fn find(name: &str) -> Option<&'static dyn Method> {

@@ -80,6 +80,14 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
             stages(by_gptq.clone()),
         ),
         (
+            "share-4bit",
+            "16 values for every 1,536 weights, a classifier at 8 bits. Needs calibration text. Only pare loads it.",
+            stages(json!([
+                eight(&dear),
+                { "method": "share", "ignore": dear, "params": { "centroids": 16, "group_size": 1536, "objective": "weighted_mse" } },
+            ])),
+        ),
+        (
             "svd-50",
             "The baseline: half of the blocks' parameters by plain SVD. Needs no data and loses a lot.",
             stages(json!([{ "method": "factorize", "params": { "objective": "plain", "rank_ratio": 0.5 } }])),

@@ -128,6 +128,7 @@ mod tests {
         let skewed = serde_json::json!([{ "method": "quantize", "params": { "bits": 4, "symmetric": false } }]);
         let dense = serde_json::json!([{ "method": "quantize", "params": { "bits": 6 } }]);
         let tensor = serde_json::json!([{ "method": "quantize", "params": { "strategy": "tensor" } }]);
+        let shared = serde_json::json!([{ "method": "share", "targets": ["block.**"], "params": {} }]);
         let stock = "transformers>=5 with compressed-tensors>=0.20";
         for (model, stages, expected) in [
             ("llama-gqa", &all, Some(stock)),
@@ -140,6 +141,7 @@ mod tests {
             ("bert-tags", &dense, None),
             ("bert-tags", &tensor, None),
             ("bert-tags", &all, Some("transformers>=4.57 with compressed-tensors>=0.15")),
+            ("bert-tags", &shared, None),
         ] {
             let found = foretold(model, stages);
             let found: Vec<&str> = found.iter().map(String::as_str).collect();
