@@ -23,6 +23,7 @@ pub mod attention;
 pub mod feedback;
 pub mod gram;
 pub mod half;
+pub mod int8;
 pub mod linear;
 pub mod logits;
 pub mod math;
