@@ -53,17 +53,18 @@ fn show(header: &ModelHeader) {
         header.size_bytes,
         header.dtype.as_str()
     );
-    println!("{:44} {:>14} {:8} {:>5} {:>12}", "site", "shape", "form", "bits", "parameters");
+    println!("{:44} {:>14} {:8} {:>5} {:>12} inputs", "site", "shape", "form", "bits", "parameters");
     for site in &header.sites {
         let (out, r#in) = site.layout.shape();
         let shape = format!("{out}×{in}", in = r#in);
         let layout = &site.layout;
         println!(
-            "{:44} {shape:>14} {:8} {:>5} {:>12}",
+            "{:44} {shape:>14} {:8} {:>5} {:>12} {}",
             site.spec.site,
             layout.form(),
             layout.bits(),
-            layout.parameters()
+            layout.parameters(),
+            site.input.activations().unwrap_or("as they are")
         );
     }
 }

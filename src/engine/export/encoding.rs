@@ -94,6 +94,7 @@ pub fn encode(map: &LinearMap, module: &str) -> Result<Vec<(TensorSpec, Vec<u8>)
         }
         LinearMap::Dense(dense) => vec![float_bytes(&map.to_vec()?, dense.dtype)],
         LinearMap::Grouped(grouped) => codes::bytes(grouped),
+        LinearMap::Integer(integer) => codes::bytes(&integer.grouped()),
         LinearMap::Codebook(codebook) => codebook::bytes(codebook),
         LinearMap::Product(left, right) => {
             let mut list = encode(left, &format!("{module}.u"))?;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{TensorSpec, bits, codebook, compressed_tensors, encoding, safetensors};
+use super::{TensorSpec, bits, codebook, compressed_tensors, encoding, inputs, safetensors};
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::InputFile;
@@ -15,7 +15,7 @@ use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::Inspected;
 use crate::engine::model::spec::Category;
-use crate::engine::model::{Layout, ModelHeader};
+use crate::engine::model::{Forms, Layout, ModelHeader};
 
 /// The weight file's name.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -47,20 +47,25 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The weight file of a model whose sites have these layouts. Tensors that are no map's stay as they are.
+    /// The weight file of a model whose sites have these forms. Tensors that are no map's stay as they are.
     ///
     /// # Errors
     ///
     /// A layout that this format does not hold.
-    pub fn new(header: &ModelHeader, layouts: &[Layout]) -> Result<Self> {
+    pub fn new(header: &ModelHeader, forms: &Forms) -> Result<Self> {
         let mut owned: BTreeMap<String, (Option<usize>, Category)> = BTreeMap::new();
         let mut replaced = BTreeSet::new();
         let mut tensors = Vec::new();
-        for (i, (site, layout)) in header.sites.iter().zip(layouts).enumerate() {
-            for tensor in encoding::tensors(&site.layout, &site.spec.module)? {
+        for (i, (site, (layout, input))) in header.sites.iter().zip(forms.iter()).enumerate() {
+            let module = &site.spec.module;
+            for tensor in encoding::tensors(&site.layout, module)?.into_iter().chain(inputs::tensor(
+                site.input,
+                &site.layout,
+                module,
+            )) {
                 replaced.insert(tensor.name);
             }
-            for tensor in encoding::tensors(layout, &site.spec.module)? {
+            for tensor in encoding::tensors(layout, module)?.into_iter().chain(inputs::tensor(input, layout, module)) {
                 owned.insert(tensor.name.clone(), (Some(i), tensor.category.unwrap_or(site.spec.category)));
                 tensors.push(tensor);
             }
@@ -123,15 +128,15 @@ pub fn write(
     folder: &Path,
     ctx: &RunContext<'_>,
 ) -> Result<Vec<String>> {
-    let layouts: Vec<Layout> = model.maps.iter().map(|m| m.map.layout()).collect();
+    let forms = Forms::of_model(model);
     std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
-    write_weights(model, inspected, checkpoint, &layouts, &folder.join(WEIGHTS), ctx)?;
+    write_weights(model, inspected, checkpoint, &forms, &folder.join(WEIGHTS), ctx)?;
     let mut written = vec![WEIGHTS.to_owned()];
-    written.extend(write_beside(&inspected.header, inspected, &layouts, files, folder)?);
+    written.extend(write_beside(&inspected.header, inspected, &forms, files, folder)?);
     Ok(written)
 }
 
-/// Writes what stands beside the weights: `config.json` for these layouts, and the tokenizer's files. Returns their paths.
+/// Writes what stands beside the weights: `config.json` for these forms, and the tokenizer's files. Returns their paths.
 ///
 /// # Errors
 ///
@@ -139,12 +144,12 @@ pub fn write(
 pub fn write_beside(
     header: &ModelHeader,
     inspected: &Inspected,
-    layouts: &[Layout],
+    forms: &Forms,
     files: &[InputFile],
     folder: &Path,
 ) -> Result<Vec<String>> {
     let config = folder.join("config.json");
-    let text = format!("{:#}\n", config_json(&inspected.config, header, layouts));
+    let text = format!("{:#}\n", config_json(&inspected.config, header, forms));
     std::fs::write(&config, text).map_err(EngineError::io(&config, "written"))?;
     let mut written = vec!["config.json".to_owned()];
     for name in COPIED {
@@ -163,12 +168,12 @@ fn write_weights(
     model: &Model,
     inspected: &Inspected,
     checkpoint: &Checkpoint,
-    layouts: &[Layout],
+    forms: &Forms,
     path: &Path,
     ctx: &RunContext<'_>,
 ) -> Result<()> {
     let failed = || EngineError::io(path, "written");
-    let manifest = Manifest::new(&inspected.header, layouts)?;
+    let manifest = Manifest::new(&inspected.header, forms)?;
     let file = File::create(path).map_err(failed())?;
     let mut writer =
         safetensors::Writer::new(BufWriter::with_capacity(1 << 20, file), &manifest.tensors).map_err(failed())?;
@@ -179,7 +184,9 @@ fn write_weights(
     };
     let dtype_of = |name: &str| checkpoint.get(name).map_or(inspected.header.dtype, |t| t.dtype);
     for (i, (site, linear)) in model.sites.iter().zip(&model.maps).enumerate() {
-        for (tensor, bytes) in encoding::encode(&linear.map, &site.module)? {
+        for (tensor, bytes) in
+            encoding::encode(&linear.map, &site.module)?.into_iter().chain(inputs::encode(linear, &site.module))
+        {
             put(&tensor.name, &bytes)?;
         }
         if let Some(bias) = &linear.bias {
@@ -201,28 +208,29 @@ fn write_weights(
     file.sync_all().map_err(failed())
 }
 
-/// The model's own config with what changed: how its codes are stored, which modules became two
-/// factors, and which share tables of centroids.
-fn config_json(original: &Value, header: &ModelHeader, layouts: &[Layout]) -> Value {
+/// The model's own config with what changed: how its codes are stored, which modules became two factors, and which share
+/// tables of centroids.
+fn config_json(original: &Value, header: &ModelHeader, forms: &Forms) -> Value {
     let mut config = original.clone();
     let Some(fields) = config.as_object_mut() else { return config };
-    let modules: Vec<_> = header.sites.iter().zip(layouts).map(|(s, l)| (s.spec.module.as_str(), l)).collect();
+    let sites = header.sites.iter().zip(forms.iter());
+    let modules: Vec<_> = sites.map(|(site, (layout, input))| (site.spec.module.as_str(), layout, input)).collect();
     fields.remove("quantization_config");
     if let Some(quantization) = compressed_tensors::config(modules.iter().copied()) {
         fields.insert("quantization_config".to_owned(), quantization);
     }
     fields.remove(bits::FIELD);
-    if let Some(section) = bits::config(modules.iter().copied()) {
+    if let Some(section) = bits::config(modules.iter().map(|(module, layout, _)| (*module, *layout))) {
         fields.insert(bits::FIELD.to_owned(), section);
     }
     let ranks: serde_json::Map<String, Value> =
-        modules.iter().filter_map(|(module, layout)| Some(((*module).to_owned(), json!(layout.rank()?)))).collect();
+        modules.iter().filter_map(|(module, layout, _)| Some(((*module).to_owned(), json!(layout.rank()?)))).collect();
     fields.remove("low_rank");
     if !ranks.is_empty() {
         fields.insert("low_rank".to_owned(), json!({ "tensors": ["u.weight", "v.weight"], "ranks": ranks }));
     }
     let mut tables = serde_json::Map::new();
-    modules.iter().for_each(|(module, layout)| list_tables(module, layout, &mut tables));
+    modules.iter().for_each(|(module, layout, _)| list_tables(module, layout, &mut tables));
     fields.remove("codebooks");
     if !tables.is_empty() {
         fields.insert("codebooks".to_owned(), json!({ "tensors": codebook::TENSORS, "modules": tables }));

@@ -8,6 +8,7 @@ pub mod compressed_tensors;
 mod contexts;
 pub mod encoding;
 pub mod hf;
+pub mod inputs;
 pub mod pack;
 pub mod packed;
 pub mod rans;

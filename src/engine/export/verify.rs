@@ -37,6 +37,9 @@ pub fn reopen(written: &Model, folder: &Path, paths: &[String], ctx: &RunContext
         if a.map.layout() != b.map.layout() {
             return Err(failed(&site.site, "reads back in another form"));
         }
+        if (a.input.form(), a.input.scale()) != (b.input.form(), b.input.scale()) {
+            return Err(failed(&site.site, "reads back with other inputs"));
+        }
         parity = parity.max(difference(&a.map.to_vec()?, &b.map.to_vec()?));
         if let (Some(a), Some(b)) = (&a.bias, &b.bias) {
             parity = parity.max(difference(&a.to_vec1()?, &b.to_vec1()?));

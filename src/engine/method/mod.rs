@@ -19,7 +19,7 @@ use super::calibrate::{Moments, Wanted};
 use super::error::Result;
 use super::model::build::Model;
 use super::model::linear::{Linear, LinearMap};
-use super::model::{Layout, SiteSpec};
+use super::model::{InputForm, Layout, SiteSpec};
 use super::problem::Problem;
 pub use super::report::Fallback;
 use params::ParamSpec;
@@ -117,6 +117,12 @@ pub trait SiteAction: Send + Sync {
     ///
     /// Why it can't work on such a site.
     fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String>;
+
+    /// What will happen to the site's input first, `layout` being what its map becomes; `is_run`: whether the model can be run,
+    /// so that it is known what sites are fed. Stays as it is where an action does not say.
+    fn input(&self, _site: &SiteSpec, _layout: &Layout, current: InputForm, _is_run: bool) -> InputForm {
+        current
+    }
 
     /// What must be known of what sites are fed; `None`: nothing.
     fn wants(&self) -> Option<Wanted> {

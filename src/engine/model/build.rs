@@ -9,12 +9,12 @@ use super::arch::{NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
 use super::inspect::Inspected;
 use super::layout::Layout;
-use super::linear::{Input, Linear, LinearMap};
+use super::linear::{Linear, LinearMap};
 use super::spec::{ModelSpec, SiteSpec};
 use super::stored::Stored;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
-use crate::engine::export::encoding;
+use crate::engine::export::{encoding, inputs};
 
 /// A model in memory. Cloning shares the numbers, so that the model after every stage can be kept.
 #[derive(Debug, Clone)]
@@ -62,7 +62,8 @@ impl Model {
             let bias =
                 if site.spec.bias { Some(vector(checkpoint, &format!("{module}.bias"), &ctx.device)?) } else { None };
             let bias_dtype = checkpoint.get(&format!("{module}.bias")).map_or(header.dtype, |t| t.dtype);
-            maps.push(Arc::new(Linear { map, bias, bias_dtype, input: Input::None }));
+            let input = inputs::decode(site.input, &site.layout, module, checkpoint)?;
+            maps.push(Arc::new(Linear { map, bias, bias_dtype, input }));
             ctx.progress(i + 1, total, "sites")?;
         }
         let norm = |spec: &NormSpec| -> Result<Norm> {

@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::arch::{self, ConfigFiles, Description, NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
 use super::spec::{Category, ModelSpec, SiteRole, SiteSpec};
-use super::{Dtype, FileInfo, Layout, ModelHeader, SiteHeader, Support, TensorInfo};
+use super::{Dtype, FileInfo, InputForm, Layout, ModelHeader, SiteHeader, Support, TensorInfo};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::bits;
-use crate::engine::export::compressed_tensors::QuantizationConfig;
+use crate::engine::export::compressed_tensors::{Activations, QuantizationConfig};
 use crate::engine::export::encoding::{self, CodeHint};
+use crate::engine::export::inputs;
 use crate::engine::findings::file_pointer;
 use crate::engine::foreign::Foreign;
 use crate::engine::job::InputFile;
@@ -102,8 +103,8 @@ impl Reader<'_> {
         let mut problems = Vec::new();
         let mut sites = Vec::new();
         for site in &description.sites {
-            match self.site(site) {
-                Ok(layout) => sites.push(SiteHeader { spec: site.clone(), layout }),
+            match self.site(site).and_then(|layout| Ok((self.input(site, &layout)?, layout))) {
+                Ok((input, layout)) => sites.push(SiteHeader { spec: site.clone(), layout, input }),
                 Err(problem) => problems.push(problem),
             }
             if site.bias {
@@ -123,6 +124,19 @@ impl Reader<'_> {
     fn hint(&self, module: &str) -> Option<CodeHint> {
         let dense = self.dense.get(module).copied();
         dense.or_else(|| self.quantization.and_then(|quantization| quantization.hint(module)))
+    }
+
+    /// What happens to a site's input. Tables are fed nothing, and what has no codes was left alone.
+    fn input(&self, site: &SiteSpec, layout: &Layout) -> Result<InputForm, Problem> {
+        let (module, first) = inputs::entry(layout, &site.module);
+        if site.role == SiteRole::Embedding || !matches!(first, Layout::Grouped { .. }) {
+            return Ok(InputForm::None);
+        }
+        match self.quantization.and_then(|quantization| quantization.activations(&module)) {
+            None => Ok(InputForm::None),
+            Some(Activations::Token) => Ok(InputForm::DynamicInt8),
+            Some(Activations::Tensor) => inputs::detect(layout, &site.module, self.checkpoint),
+        }
     }
 
     fn site(&self, site: &SiteSpec) -> Result<Layout, Problem> {
@@ -181,7 +195,8 @@ impl Reader<'_> {
                 is_centered: false,
                 transposed: false,
             };
-            sites.push(SiteHeader { spec, layout });
+            let Ok(input) = self.input(&spec, &layout) else { continue };
+            sites.push(SiteHeader { spec, layout, input });
         }
         (sites, None)
     }
@@ -253,7 +268,9 @@ fn header(
 fn owners(sites: &[SiteHeader]) -> BTreeMap<String, &str> {
     let mut owners = BTreeMap::new();
     for site in sites {
-        for tensor in encoding::tensors(&site.layout, &site.spec.module).unwrap_or_default() {
+        let module = &site.spec.module;
+        let scale = inputs::tensor(site.input, &site.layout, module);
+        for tensor in encoding::tensors(&site.layout, module).unwrap_or_default().into_iter().chain(scale) {
             owners.insert(tensor.name, site.spec.site.as_str());
         }
         owners.insert(format!("{}.bias", site.spec.module), site.spec.site.as_str());

@@ -6,6 +6,8 @@
 use candle_core::{Device, Storage, Tensor};
 
 use super::grouped::Grouped;
+pub use super::input::Input;
+use super::integer::Integer;
 use super::layout::{Dtype, Layout};
 use super::sparse::{Codebook, Masked};
 use super::stored::Stored;
@@ -25,15 +27,6 @@ pub struct Linear {
     pub input: Input,
 }
 
-/// What happens to a map's input first.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// Nothing.
-    None,
-    /// `x_j · s_j`: a scale per column that does not fold into what comes before (AWQ).
-    Scale(Tensor),
-}
-
 /// The numbers of a linear map `[out, in]`. Closed, and nests.
 #[derive(Debug, Clone)]
 pub enum LinearMap {
@@ -49,6 +42,8 @@ pub enum LinearMap {
     Product(Box<Self>, Box<Self>),
     /// The sum of maps of one shape: low rank plus sparse.
     Sum(Vec<Self>),
+    /// Codes of 8 bits, laid out for inputs of 8 bits.
+    Integer(Integer),
     /// Any of these, still in its file.
     Stored(Stored),
 }
@@ -83,6 +78,9 @@ impl Linear {
         match &self.input {
             Input::None => self.map.forward(x, self.bias.as_ref()),
             Input::Scale(scale) => self.map.forward(&x.broadcast_mul(scale)?, self.bias.as_ref()),
+            Input::DynamicInt8 | Input::StaticInt8 { .. } => {
+                self.map.forward_int8(x, self.bias.as_ref(), self.input.scale())
+            }
         }
     }
 
@@ -99,9 +97,10 @@ impl Linear {
         })
     }
 
-    /// The same map, decoded for many calls of [`Self::forward`]: products stay products, all else becomes dense.
+    /// The same map, decoded for many calls of [`Self::forward`]: products stay products, codes of 8 bits are laid out where
+    /// inputs have 8 bits, all else becomes dense.
     pub fn realized(&self) -> Result<Self> {
-        Ok(Self { map: self.map.realized()?, ..self.clone() })
+        Ok(Self { map: self.map.realized(self.input.is_int8())?, ..self.clone() })
     }
 }
 
@@ -110,7 +109,7 @@ impl LinearMap {
         match self {
             Self::Dense(dense) => Ok(kernels::linear::linear(x, &dense.weight, bias)?),
             Self::Product(left, right) => left.forward(&right.forward(x, None)?, bias),
-            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) => {
+            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) | Self::Integer(_) => {
                 Ok(kernels::linear::linear(x, &self.to_dense(x.device())?, bias)?)
             }
             Self::Sum(terms) => {
@@ -122,6 +121,21 @@ impl LinearMap {
         }
     }
 
+    /// The same of inputs that are rounded to 8 bits, with one scale for all tokens or one for each: by whole numbers where the
+    /// map's codes have 8 bits and one scale a row. Of two factors both are fed so, the second with a scale for each token.
+    fn forward_int8(&self, x: &Tensor, bias: Option<&Tensor>, scale: Option<f32>) -> Result<Tensor> {
+        match self {
+            Self::Integer(integer) => integer.forward(x, bias, scale),
+            Self::Product(left, right) => left.forward_int8(&right.forward_int8(x, None, scale)?, bias, None),
+            Self::Stored(stored) => stored.read()?.forward_int8(x, bias, scale),
+            Self::Grouped(grouped) => match Integer::new(grouped)? {
+                Some(integer) => integer.forward(x, bias, scale),
+                None => self.forward(&kernels::int8::rounded(x, scale)?, bias),
+            },
+            _ => self.forward(&kernels::int8::rounded(x, scale)?, bias),
+        }
+    }
+
     fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(dense) => Ok(dense.weight.index_select(ids, 0)?),
@@ -129,7 +143,7 @@ impl LinearMap {
                 let right = right.to_dense(ids.device())?;
                 Ok(left.rows(ids)?.matmul(&right)?)
             }
-            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) | Self::Sum(_) => {
+            Self::Grouped(_) | Self::Codebook(_) | Self::Masked(_) | Self::Sum(_) | Self::Integer(_) => {
                 Ok(self.to_dense(ids.device())?.index_select(ids, 0)?)
             }
             Self::Stored(stored) => stored.rows(ids),
@@ -141,6 +155,7 @@ impl LinearMap {
         match self {
             Self::Dense(dense) => Ok(dense.weight.clone()),
             Self::Grouped(grouped) => Ok(Tensor::from_vec(grouped.decode(), (grouped.out, grouped.r#in), device)?),
+            Self::Integer(integer) => Self::Grouped(integer.grouped()).to_dense(device),
             Self::Codebook(codebook) => Ok(Tensor::from_vec(codebook.decode(), codebook.shape(), device)?),
             Self::Masked(masked) => Ok(Tensor::from_vec(masked.decode(), masked.shape(), device)?),
             Self::Product(left, right) => Ok(left.to_dense(device)?.matmul(&right.to_dense(device)?)?),
@@ -176,10 +191,19 @@ impl LinearMap {
         Ok(look(&self.to_vec()?))
     }
 
-    pub(super) fn realized(&self) -> Result<Self> {
+    /// `keeps_codes`: those that inputs of 8 bits are multiplied with are laid out for it.
+    pub(super) fn realized(&self, keeps_codes: bool) -> Result<Self> {
+        let side = |map: &Self| map.realized(keeps_codes).map(Box::new);
+        if let Self::Grouped(grouped) = self
+            && keeps_codes
+            && let Some(integer) = Integer::new(grouped)?
+        {
+            return Ok(Self::Integer(integer));
+        }
         Ok(match self {
-            Self::Stored(stored) => stored.realized()?,
-            Self::Product(left, right) => Self::Product(Box::new(left.realized()?), Box::new(right.realized()?)),
+            Self::Stored(stored) => stored.read()?.realized(keeps_codes)?,
+            Self::Product(left, right) => Self::Product(side(left)?, side(right)?),
+            Self::Integer(_) if keeps_codes => self.clone(),
             Self::Dense(_) => self.clone(),
             _ => Self::Dense(Dense { weight: self.to_dense(&Device::Cpu)?, dtype: Dtype::F32, transposed: false }),
         })
@@ -193,6 +217,7 @@ impl LinearMap {
                 Layout::Dense { out, r#in, dtype: dense.dtype, transposed: dense.transposed }
             }
             Self::Grouped(grouped) => grouped.layout(),
+            Self::Integer(integer) => integer.layout(),
             Self::Codebook(codebook) => codebook.layout(),
             Self::Masked(masked) => masked.layout(),
             Self::Product(left, right) => {

@@ -3,9 +3,12 @@
 pub mod arch;
 pub mod build;
 pub mod checkpoint;
+pub mod forms;
 pub mod forward;
 pub mod grouped;
+pub mod input;
 pub mod inspect;
+pub mod integer;
 pub mod layout;
 pub mod linear;
 pub mod rope;
@@ -17,6 +20,8 @@ pub mod tap;
 
 use serde::{Deserialize, Serialize};
 
+pub use forms::Forms;
+pub use input::InputForm;
 pub use layout::{Dtype, Layout};
 pub use spec::{Category, ModelSpec, SiteRole, SiteSpec};
 
@@ -106,4 +111,7 @@ pub struct SiteHeader {
     pub spec: SiteSpec,
     /// How it is stored.
     pub layout: Layout,
+    /// What happens to what it is fed.
+    #[serde(default, skip_serializing_if = "InputForm::is_none")]
+    pub input: InputForm,
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::checkpoint::Checkpoint;
 use super::layout::Layout;
-use super::linear::{Dense, LinearMap};
+use super::linear::LinearMap;
 use crate::engine::error::Result;
 use crate::engine::export::encoding;
 
@@ -62,13 +62,5 @@ impl Stored {
             rows.extend(self.checkpoint.rows_f32(&name, r#in, id..id + 1)?);
         }
         Ok(Tensor::from_vec(rows, (ids.len(), r#in), &Device::Cpu)?)
-    }
-
-    /// The map in memory for many uses: plain numbers, or a product of such.
-    pub(super) fn realized(&self) -> Result<LinearMap> {
-        match self.read()? {
-            dense @ LinearMap::Dense(Dense { .. }) => Ok(dense),
-            other => other.realized(),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
-mod layouts;
+mod forms;
 mod metrics;
 mod predict;
 mod resolve;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::data::Target;
 use super::export::packed;
 
-pub use layouts::layouts;
+pub use forms::forms;
 pub use predict::{Parts, goes_by_rows, is_streamed};
 pub use resolve::resolve;
 

@@ -5,7 +5,7 @@ use crate::engine::context::RESIDENT_BYTES;
 use crate::engine::export::{TensorSpec, hf};
 use crate::engine::method::{self, Action, Streams};
 use crate::engine::model::build::resident_bytes;
-use crate::engine::model::{Layout, ModelHeader, SiteHeader};
+use crate::engine::model::{Forms, Layout, ModelHeader, SiteHeader};
 
 /// Weights that a streamed run works on at a time, in all threads together.
 const STREAMED_WEIGHTS: usize = 384 << 10;
@@ -71,8 +71,8 @@ pub(super) fn predict(
 
 /// What coding the weight file costs besides: the largest tensor twice in memory, the file twice more on the disk, and some
 /// 30 ns a byte on two cores.
-pub(super) fn coding(predicted: &mut Predicted, header: &ModelHeader, layouts: &[Layout]) {
-    let tensors = hf::Manifest::new(header, layouts).map(|manifest| manifest.tensors).unwrap_or_default();
+pub(super) fn coding(predicted: &mut Predicted, header: &ModelHeader, forms: &Forms) {
+    let tensors = hf::Manifest::new(header, forms).map(|manifest| manifest.tensors).unwrap_or_default();
     let largest = tensors.iter().map(TensorSpec::bytes).max().unwrap_or(0);
     predicted.peak_memory_bytes = predicted.peak_memory_bytes.saturating_add(largest.saturating_mul(2));
     predicted.disk_bytes = predicted.disk_bytes.saturating_add(predicted.size_bytes.saturating_mul(2));

@@ -9,7 +9,7 @@ use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
 use crate::engine::model::site::Selection;
 use crate::engine::model::spec::Head;
-use crate::engine::model::{Layout, ModelHeader, SiteSpec};
+use crate::engine::model::{Forms, ModelHeader, SiteSpec};
 use crate::engine::problem::{Code, Problem};
 use crate::engine::recipe::{Recipe, Stage};
 
@@ -28,12 +28,12 @@ const DEFAULT_WINDOW: usize = 256;
 pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     let sites: Vec<SiteSpec> = header.sites.iter().map(|s| s.spec.clone()).collect();
-    let mut layouts: Vec<Layout> = header.sites.iter().map(|s| s.layout.clone()).collect();
+    let mut forms = Forms::of(header);
     let mut stages = Vec::new();
     let mut wants = false;
     let mut left_out = Vec::new();
     for (i, stage) in recipe.stages.iter().enumerate() {
-        match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut layouts, available) {
+        match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut forms, available) {
             Ok(Some((planned, looks))) => {
                 wants |= looks;
                 stages.push(planned);
@@ -44,15 +44,15 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     }
     problems.extend(check_export(&recipe.export));
     let evaluate = plan_evaluate(recipe, header, available).map_err(|p| problems.extend(p)).ok();
-    let weights = hf::Manifest::new(header, &layouts).map(|m| m.file_bytes());
+    let weights = hf::Manifest::new(header, &forms).map(|m| m.file_bytes());
     let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
         return Err(problems);
     };
     let calibration = wants.then(|| plan_calibration(recipe, header, available));
-    let mut predicted = predict(header, &layouts, (&stages, &evaluate), available, size_bytes);
+    let mut predicted = predict(header, &forms.layouts, (&stages, &evaluate), available, size_bytes);
     let is_packed = recipe.export.iter().any(|format| format == packed::FORMAT);
     if is_packed {
-        coding(&mut predicted, header, &layouts);
+        coding(&mut predicted, header, &forms);
     }
     predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
@@ -80,7 +80,7 @@ fn plan_stage(
     at: &str,
     header: &ModelHeader,
     sites: &[SiteSpec],
-    layouts: &mut Vec<Layout>,
+    forms: &mut Forms,
     available: &Available,
 ) -> Result<Option<(PlannedStage, bool)>, Vec<Problem>> {
     let one = |pointer: &str, code, detail: String| vec![Problem::new(format!("{at}{pointer}"), code, detail)];
@@ -111,18 +111,21 @@ fn plan_stage(
     match &action {
         Action::Site(action) => {
             for i in &targets {
-                match action.layout(&sites[*i], &layouts[*i]) {
-                    Ok(layout) => layouts[*i] = layout,
+                match action.layout(&sites[*i], &forms.layouts[*i]) {
+                    Ok(layout) => {
+                        forms.inputs[*i] = action.input(&sites[*i], &layout, forms.inputs[*i], header.spec.is_some());
+                        forms.layouts[*i] = layout;
+                    }
                     Err(why) => problems.extend(one("", Code::UnsupportedForm, format!("{}: {why}", sites[*i].site))),
                 }
             }
         }
-        Action::Model(action) => match action.layouts(sites, layouts) {
-            Ok(found) => *layouts = found,
+        Action::Model(action) => match action.layouts(sites, &forms.layouts) {
+            Ok(found) => forms.layouts = found,
             Err(why) => problems.extend(one("", Code::UnsupportedForm, why)),
         },
     }
-    let size_bytes = hf::Manifest::new(header, layouts).map(|m| m.file_bytes());
+    let size_bytes = hf::Manifest::new(header, forms).map(|m| m.file_bytes());
     let size_bytes = size_bytes.map_err(|e| one("", Code::UnsupportedForm, e.to_string()))?;
     if !problems.is_empty() {
         return Err(problems);
@@ -133,7 +136,7 @@ fn plan_stage(
         params: Value::Object(resolved),
         sites: targets.iter().map(|i| sites[*i].site.clone()).collect(),
         size_bytes,
-        parameters: hf::parameters(header, layouts),
+        parameters: hf::parameters(header, &forms.layouts),
     };
     Ok(Some((planned, looks)))
 }

@@ -71,7 +71,7 @@ fn category_of(tensor: &TensorInfo, sites: &BTreeMap<&str, Category>) -> Categor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::{Dtype, Layout, SiteHeader, SiteRole, SiteSpec, Support};
+    use crate::engine::model::{Dtype, InputForm, Layout, SiteHeader, SiteRole, SiteSpec, Support};
 
     fn tensor(name: &str, site: Option<&str>, bytes: u64) -> TensorInfo {
         let (dtype, shape) = (Dtype::U8, vec![bytes as usize]);
@@ -99,6 +99,7 @@ mod tests {
                 transposed: false,
             },
             layout: Layout::dense((2, 2), Dtype::F16),
+            input: InputForm::None,
         };
         ModelHeader {
             support: Support::Full,

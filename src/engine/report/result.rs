@@ -158,6 +158,12 @@ pub struct SiteReport {
     /// measured on. `None` where no row was run, or none comes through the site.
     #[serde(serialize_with = "finite::optional")]
     pub output_error: Option<f64>,
+    /// How the scales of its inputs are found, where these are rounded: `dynamic`, for every token, or `static`, one for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<String>,
+    /// Bits of its inputs, where these are rounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_bits: Option<u32>,
 }
 
 impl SiteReport {

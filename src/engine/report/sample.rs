@@ -233,6 +233,8 @@ fn site(name: &str, category: Category, weights: u64, bits: u32, error: f64) -> 
         sqnr_db: None,
         cosine: Some((1.0 - error * error).sqrt()),
         output_error: Some(0.8 * error),
+        activations: None,
+        activation_bits: None,
     }
     .with_error(error)
 }

@@ -172,7 +172,7 @@ fn sites(done: &Compressed<'_>, before: &Accounting, after: &Accounting, seen: &
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied().unwrap_or(0);
     let report = |(place, (site, distance)): (usize, (&SiteHeader, &Distance))| {
         let sizes = (Some(bytes(before, &site.spec.site)), bytes(after, &site.spec.site));
-        let report = sides::site(&site.spec, &site.layout, heads, sizes).with_error(distance.relative());
+        let report = sides::site(site, heads, sizes).with_error(distance.relative());
         SiteReport { cosine: distance.cosine(), output_error: seen.get(place).copied().flatten(), ..report }
     };
     result.sites.iter().zip(&done.errors).enumerate().map(report).collect()

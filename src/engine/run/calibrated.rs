@@ -10,7 +10,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, Fed, SiteAction};
 use crate::engine::model::arch::{BlockWiring, Wiring};
 use crate::engine::model::build::Model;
-use crate::engine::model::linear::{Linear, LinearMap};
+use crate::engine::model::linear::{Input, Linear, LinearMap};
 
 /// States between two blocks are held in memory up to this, and in scratch files beyond it.
 const STATES_BYTES: u64 = 512 << 20;
@@ -161,11 +161,11 @@ struct Changing<'a> {
 
 impl Changing<'_> {
     /// Takes maps over that an earlier attempt made.
-    fn take(&mut self, maps: Option<BTreeMap<usize, LinearMap>>) -> Result<()> {
-        for (index, map) in maps.into_iter().flatten() {
+    fn take(&mut self, maps: Option<BTreeMap<usize, (LinearMap, Input)>>) -> Result<()> {
+        for (index, (map, input)) in maps.into_iter().flatten() {
             let missing = || EngineError::Internal(format!("there is no site {index}"));
             let current = self.model.maps.get_mut(index).ok_or_else(missing)?;
-            *current = Linear { map, ..(**current).clone() }.into();
+            *current = Linear { map, input, ..(**current).clone() }.into();
         }
         Ok(())
     }

@@ -16,13 +16,14 @@ use crate::engine::checkpoint;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::encoding::{self, TensorSpec, float_bytes};
+use crate::engine::export::inputs;
 use crate::engine::export::safetensors::{self, Writer};
 use crate::engine::job::InputFile;
 use crate::engine::method::{Fallback, SiteAction};
 use crate::engine::model::Dtype;
 use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
-use crate::engine::model::linear::LinearMap;
+use crate::engine::model::linear::{Input, LinearMap};
 
 /// What is outside of blocks.
 pub(super) const END: &str = "end";
@@ -53,7 +54,7 @@ impl<'a> Kept<'a> {
         self.ctx.kept.file(&self.name(what))
     }
 
-    /// The maps that were changed in a block, or outside of all (`end`): by index of the site.
+    /// The maps that were changed in a block, or outside of all (`end`), with what happens to their inputs: by index of the site.
     ///
     /// # Errors
     ///
@@ -64,7 +65,7 @@ impl<'a> Kept<'a> {
         model: &Model,
         action: &dyn SiteAction,
         sites: &[usize],
-    ) -> Result<Option<BTreeMap<usize, LinearMap>>> {
+    ) -> Result<Option<BTreeMap<usize, (LinearMap, Input)>>> {
         let Some(path) = self.file(&format!("{part}.safetensors")) else { return Ok(None) };
         if sites.is_empty() {
             return Ok(Some(BTreeMap::new())); // a file without a tensor is no model's
@@ -74,7 +75,9 @@ impl<'a> Kept<'a> {
             let missing = || EngineError::Internal(format!("there is no site {index}"));
             let (site, current) = model.sites.get(*index).zip(model.maps.get(*index)).ok_or_else(missing)?;
             let layout = action.layout(site, &current.map.layout()).map_err(EngineError::Internal)?;
-            Ok((*index, encoding::decode(&layout, &site.module, &checkpoint, &Device::Cpu)?))
+            let form = action.input(site, &layout, current.input.form(), model.spec.is_some());
+            let input = inputs::decode(form, &layout, &site.module, &checkpoint)?;
+            Ok((*index, (encoding::decode(&layout, &site.module, &checkpoint, &Device::Cpu)?, input)))
         };
         sites.iter().map(map).collect::<Result<_>>().map(Some)
     }
@@ -149,6 +152,7 @@ impl<'a> Kept<'a> {
         for index in changed {
             if let Some((site, linear)) = model.sites.get(*index).zip(model.maps.get(*index)) {
                 tensors.extend(encoding::encode(&linear.map, &site.module)?);
+                tensors.extend(inputs::encode(linear, &site.module));
             }
         }
         let mut names = vec![self.name(&format!("{part}.safetensors"))];

@@ -167,7 +167,7 @@ fn sites(opened: &Opened, before: Option<&Accounting>, after: &Accounting) -> Ve
     let report = |site: &SiteHeader| {
         let name = &site.spec.site;
         let sizes = (before.and_then(|side| bytes(side, name)), bytes(after, name).unwrap_or(0));
-        sides::site(&site.spec, &site.layout, heads, sizes)
+        sides::site(site, heads, sizes)
     };
     header.sites.iter().map(report).collect()
 }

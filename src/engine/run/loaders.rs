@@ -3,7 +3,7 @@
 
 use crate::engine::export::bits;
 use crate::engine::model::spec::{Category, Head, SiteRole};
-use crate::engine::model::{Layout, ModelHeader, ModelSpec, SiteSpec};
+use crate::engine::model::{Forms, InputForm, Layout, ModelHeader, ModelSpec, SiteSpec};
 use crate::engine::plan::{self, Plan};
 
 /// Families whose plain weights candle-transformers was seen to load, and whose codes of every form were tried with two
@@ -12,36 +12,38 @@ const SEEN: &[&str] = &["bert"];
 /// Families whose symmetric codes transformers 5 was seen to load.
 const SYMMETRIC_SEEN: &[&str] = &["distilbert", "roberta", "llama", "mistral", "qwen2", "qwen3"];
 
-/// A site and the form that it is stored in.
-type Stored<'a> = (&'a SiteSpec, Layout);
+/// A site, the form that it is stored in, and what happens to its input.
+type Stored<'a> = (&'a SiteSpec, Layout, InputForm);
 
 /// Runtimes that load the weights of a model, with their versions.
 pub(super) fn of(header: &ModelHeader) -> Vec<String> {
-    if header.is_packed() {
-        return vec!["pare".to_owned()];
-    }
-    let stored = header.sites.iter().map(|site| (&site.spec, site.layout.clone()));
-    of_layouts(&stored.collect::<Vec<_>>(), header.spec.as_ref())
+    if header.is_packed() { vec!["pare".to_owned()] } else { of_forms(&Forms::of(header), header) }
 }
 
 /// Runtimes that will load what a plan leaves behind.
 pub(crate) fn predicted(plan: &Plan, header: &ModelHeader) -> Vec<String> {
-    let Some(layouts) = plan::layouts(plan, header) else { return Vec::new() };
     if plan.is_packed() {
         return vec!["pare".to_owned()];
     }
-    let sites = header.sites.iter().map(|site| &site.spec);
-    of_layouts(&sites.zip(layouts).collect::<Vec<_>>(), header.spec.as_ref())
+    plan::forms(plan, header).map(|forms| of_forms(&forms, header)).unwrap_or_default()
 }
 
-fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
+fn of_forms(forms: &Forms, header: &ModelHeader) -> Vec<String> {
+    let sites = header.sites.iter().zip(forms.iter());
+    let stored = sites.map(|(site, (layout, input))| (&site.spec, layout.clone(), input));
+    of_stored(&stored.collect::<Vec<_>>(), header.spec.as_ref())
+}
+
+fn of_stored(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
     let mut loaders = vec!["pare".to_owned()];
     let any = |test: fn(&Stored<'_>) -> bool| sites.iter().any(test);
     // No stock class has factors; a module of two linears loads their documented names
-    let is_factored = any(|(_, layout)| matches!(layout, Layout::Product { .. }));
+    let is_factored = any(|(_, layout, _)| matches!(layout, Layout::Product { .. }));
     let stock = !is_factored && !any(is_short) && !any(is_turned) && !any(is_ours);
+    // Inputs of 8 bits are documented as stock ones are, and were not tried
+    let stock = stock && !any(|(_, _, input)| !input.is_none());
     let Some(spec) = spec.filter(|_| stock) else { return loaders };
-    if !any(|(_, layout)| matches!(layout, Layout::Grouped { .. })) {
+    if !any(|(_, layout, _)| matches!(layout, Layout::Grouped { .. })) {
         loaders.push("transformers".to_owned());
         if SEEN.contains(&spec.family.as_str()) {
             loaders.push("candle-transformers".to_owned());
@@ -67,37 +69,41 @@ fn of_layouts(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
 }
 
 /// A last group that is shorter than the others, which no stock reader expects.
-fn is_short((_, layout): &Stored<'_>) -> bool {
+fn is_short((_, layout, _): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { r#in, group_size: Some(size), .. } if r#in % size != 0)
 }
 
-/// Codes of a width that is packed in our own way, and one scale for a whole matrix, which was not tried.
-fn is_ours((_, layout): &Stored<'_>) -> bool {
-    matches!(layout, Layout::Grouped { bits, per_tensor, .. } if bits::WIDTHS.contains(bits) || *per_tensor)
+/// Codes of a width that is packed in our own way, tables of centroids, and one scale for a whole matrix, which was not tried.
+fn is_ours((_, layout, _): &Stored<'_>) -> bool {
+    match layout {
+        Layout::Grouped { bits, per_tensor, .. } => bits::WIDTHS.contains(bits) || *per_tensor,
+        Layout::Codebook { .. } => true,
+        _ => false,
+    }
 }
 
 /// Codes of a map whose plain numbers lie as `[in, out]`: stock readers know codes of linears alone.
-fn is_turned((site, layout): &Stored<'_>) -> bool {
+fn is_turned((site, layout, _): &Stored<'_>) -> bool {
     site.transposed && !matches!(layout, Layout::Dense { .. })
 }
 
 /// A head without a map of its own multiplies with the token table, which stock models then do with the codes themselves.
 fn is_tied(sites: &[Stored<'_>], spec: &ModelSpec) -> bool {
     matches!(spec.head, Head::CausalLanguage | Head::MaskedLanguage)
-        && !sites.iter().any(|(site, _)| site.category == Category::Head && site.out == spec.vocab)
+        && !sites.iter().any(|(site, ..)| site.category == Category::Head && site.out == spec.vocab)
 }
 
-fn is_coded_table((site, layout): &Stored<'_>) -> bool {
+fn is_coded_table((site, layout, _): &Stored<'_>) -> bool {
     site.role == SiteRole::Embedding && matches!(layout, Layout::Grouped { .. })
 }
 
-fn is_packed_table((site, layout): &Stored<'_>) -> bool {
+fn is_packed_table((site, layout, _): &Stored<'_>) -> bool {
     let packed = matches!(layout, Layout::Grouped { bits, group_size, symmetric, .. }
         if *bits != 8 || group_size.is_some() || !symmetric);
     site.role == SiteRole::Embedding && packed
 }
 
-fn has_zeros((_, layout): &Stored<'_>) -> bool {
+fn has_zeros((_, layout, _): &Stored<'_>) -> bool {
     matches!(layout, Layout::Grouped { symmetric: false, .. })
 }
 

@@ -3,8 +3,8 @@
 use super::measure::Bench;
 use crate::engine::error::Result;
 use crate::engine::evaluate::Answers;
-use crate::engine::model::spec::{Category, Head, SiteSpec};
-use crate::engine::model::{Layout, ModelHeader};
+use crate::engine::model::spec::{Category, Head};
+use crate::engine::model::{ModelHeader, SiteHeader};
 use crate::engine::report::{After, Before, ModelSummary, SiteReport};
 
 /// The model that was worked on.
@@ -57,8 +57,7 @@ pub(super) fn after(
 
 /// A site in the form that it has now; no error of its weights yet.
 pub(super) fn site(
-    site: &SiteSpec,
-    layout: &Layout,
+    SiteHeader { spec: site, layout, input }: &SiteHeader,
     heads: Option<usize>,
     (before_bytes, after_bytes): (Option<u64>, u64),
 ) -> SiteReport {
@@ -76,5 +75,7 @@ pub(super) fn site(
         sqnr_db: None,
         cosine: None,
         output_error: None,
+        activations: input.activations().map(ToOwned::to_owned),
+        activation_bits: input.activations().map(|_| 8),
     }
 }

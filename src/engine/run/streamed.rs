@@ -23,7 +23,7 @@ use crate::engine::method::{Action, Fallback, SiteAction, Streams};
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::model::linear::{Dense, Input, Linear, LinearMap};
-use crate::engine::model::{Layout, ModelHeader, SiteHeader};
+use crate::engine::model::{Forms, Layout, ModelHeader, SiteHeader};
 use crate::engine::plan::{self, Parts, Plan};
 
 /// What a streamed run leaves.
@@ -45,11 +45,10 @@ pub(super) struct Streamed {
 /// As the stages; `verification_failed` where what is read back is not what was written.
 pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContext<'_>) -> Result<Streamed> {
     let header = &from.inspected.header;
-    let layouts =
-        plan::layouts(plan, header).ok_or_else(|| EngineError::Internal("the plan is another model's".into()))?;
+    let forms = plan::forms(plan, header).ok_or_else(|| EngineError::Internal("the plan is another model's".into()))?;
     std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "created"))?;
     let path = folder.join(hf::WEIGHTS);
-    let manifest = Manifest::new(header, &layouts)?;
+    let manifest = Manifest::new(header, &forms)?;
     let mut out = Out::create(&path, &manifest)?;
     keep_freed_memory();
     let mut stages = Vec::new();
@@ -95,8 +94,8 @@ pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContex
         }
     }
     let mut written = vec![hf::WEIGHTS.to_owned()];
-    written.extend(hf::write_beside(header, from.inspected, &layouts, &from.source.files, folder)?);
-    let inspected = read_back(&sums, header, &layouts, folder, &written)?;
+    written.extend(hf::write_beside(header, from.inspected, &forms, &from.source.files, folder)?);
+    let inspected = read_back(&sums, header, &forms, folder, &written)?;
     Ok(Streamed { written, inspected, errors, fallbacks })
 }
 
@@ -213,6 +212,7 @@ impl Work<'_> {
 
     fn apply(&self, map: &LinearMap) -> Result<(LinearMap, Found)> {
         let bias_dtype = crate::engine::model::Dtype::F32; // there is no bias here: it is written as it was
+        // A scale of inputs is found where the model runs: here there is none to write, and one that was there stays
         let mut linear = Linear { map: map.clone(), bias: None, bias_dtype, input: Input::None };
         let mut found = Vec::new();
         for (stage, action) in &self.actions {
@@ -256,7 +256,7 @@ impl Out {
 fn read_back(
     sums: &BTreeMap<String, u32>,
     header: &ModelHeader,
-    layouts: &[Layout],
+    forms: &Forms,
     folder: &Path,
     written: &[String],
 ) -> Result<Inspected> {
@@ -267,8 +267,8 @@ fn read_back(
     if sites.len() != header.sites.len() {
         return Err(verify::failed("", "holds other sites than were written"));
     }
-    for ((site, before), layout) in sites.iter().zip(&header.sites).zip(layouts) {
-        if site.spec != before.spec || site.layout != *layout {
+    for ((site, before), (layout, input)) in sites.iter().zip(&header.sites).zip(forms.iter()) {
+        if site.spec != before.spec || site.layout != *layout || site.input != input {
             return Err(verify::failed(&before.spec.site, "reads back in another form"));
         }
     }

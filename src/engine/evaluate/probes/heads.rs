@@ -109,8 +109,8 @@ fn columns(model: &Model, site: usize, heads: usize) -> Result<Vec<Tensor>> {
     let Linear { map, input, .. } = model.maps.get(site).ok_or_else(missing)?.as_ref();
     let weight = map.to_dense(&candle_core::Device::Cpu)?;
     let weight = match input {
-        Input::None => weight,
         Input::Scale(scale) => weight.broadcast_mul(scale)?,
+        Input::None | Input::DynamicInt8 | Input::StaticInt8 { .. } => weight,
     };
     let width = weight.dim(1)? / heads.max(1);
     (0..heads).map(|head| Ok(weight.narrow(1, head * width, width)?.contiguous()?)).collect()

@@ -73,13 +73,14 @@ struct Columns {
 }
 
 /// Every column: its key and heading.
-const ALL: [(&str, &str); 11] = [
+const ALL: [(&str, &str); 12] = [
     ("output_error", "Error of outputs"),
     ("relative_error", "Error of weights"),
     ("sqnr_db", "SQNR, dB"),
     ("cosine", "1 − cosine"),
     ("form", "Form"),
     ("bits", "Bits"),
+    ("activations", "Inputs"),
     ("rank", "Rank"),
     ("density", "Density"),
     ("heads", "Heads"),
@@ -94,6 +95,9 @@ impl Columns {
         };
         let says = |key: &str| match key {
             "form" => true,
+            "activations" => {
+                order.places.iter().any(|place| doc.text(&format!("/result/sites/{place}/{key}")).is_some())
+            }
             // Heads are the same in all layers, and nothing is left out, unless something was pruned
             "density" => values(key).iter().any(|value| *value != Some(1.0)),
             "heads" => {
@@ -110,7 +114,7 @@ impl Columns {
     fn table(&self, doc: &Doc<'_>, label: &str, places: &[usize]) -> String {
         let head = each(&self.keys, |(key, title)| match *key {
             "after_bytes" if doc.get("/result/before").is_none() => "<th scope=\"col\">Bytes</th>".to_owned(),
-            "form" => format!("<th scope=\"col\" class=\"text\">{title}</th>"),
+            "form" | "activations" => format!("<th scope=\"col\" class=\"text\">{title}</th>"),
             key if Some(key) == self.key => format!("<th scope=\"col\" colspan=\"2\">{title}</th>"),
             _ => format!("<th scope=\"col\">{title}</th>"),
         });
@@ -124,6 +128,11 @@ impl Columns {
             let pointer = at(key);
             let cell = match *key {
                 "form" => return format!("<td class=\"text\">{}</td>", doc.show_text(&pointer)),
+                "activations" => {
+                    let bits = doc.number(&at("activation_bits")).map(|bits| format!("{} bits, ", fixed(bits, 0)));
+                    let scales = doc.text(&pointer).map_or_else(|| "as they are".to_owned(), escape);
+                    return format!("<td class=\"text\">{}{scales}</td>", bits.unwrap_or_default());
+                }
                 "before_bytes" | "after_bytes" => doc.show(&pointer, bytes),
                 "density" => doc.show(&pointer, |share| fixed(share, 2)),
                 "output_error" | "relative_error" => doc.show(&pointer, small),
