@@ -3,6 +3,7 @@
 //! From the one definition come the capabilities of the API, `pare methods`, the README's table, the check of
 //! parameters, and the conformance tests.
 
+pub mod activations;
 mod centered;
 pub mod factorize;
 pub mod feedback;

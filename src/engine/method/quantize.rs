@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
 use super::range::{Grid, Observer, Scheme};
-use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered};
+use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, activations, centered};
 use crate::engine::calibrate::Wanted;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
@@ -70,6 +70,7 @@ static SPEC: MethodSpec = MethodSpec {
             doc: "power_of_two: scales rounded up to the next power, so that a multiplication is a shift (dynamic fixed \
                   point); costs 6 dB at most.",
         },
+        activations::PARAM,
     ],
     default_targets: &["**"],
 };
@@ -108,14 +109,15 @@ impl Method for Quantize {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Action::Site(Box::new(Round {
+        let round = Round {
             bits: whole("bits").and_then(|n| u32::try_from(n).ok()).unwrap_or(8),
             group_size,
             per_tensor: word("strategy") == Some("tensor"),
             symmetric: params.get("symmetric").and_then(Value::as_bool).unwrap_or(true),
             observer,
             power_of_two: word("scale_format") == Some("power_of_two"),
-        })))
+        };
+        Ok(Action::Site(activations::with(Box::new(round), params)))
     }
 }
 
