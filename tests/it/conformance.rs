@@ -115,6 +115,7 @@ const SHAPES: [&str; 6] = ["gpt2-lm", "llama-tied", "qwen3-shards", "roberta-tag
 fn tensor_by_tensor_gives_the_bytes_of_the_whole_model_in_memory() {
     let recipes = [
         json!([{ "method": "quantize", "params": { "bits": 8 } }]),
+        json!([{ "method": "quantize", "params": { "bits": 8, "activations": "dynamic" } }]),
         json!([{ "method": "quantize", "params": { "bits": 4, "group_size": 16, "symmetric": false } }]),
         json!([{ "method": "quantize", "params": { "bits": 3, "strategy": "group", "group_size": 16, "symmetric": false } }]),
         json!([{ "method": "quantize", "params": {
@@ -176,6 +177,7 @@ fn calibrated() -> Vec<(&'static str, Value)> {
     vec![
         ("quantize", json!({ "bits": 4, "observer": "weighted_mse" })),
         ("share", json!({ "objective": "weighted_mse" })),
+        ("quantize", json!({ "bits": 8, "activations": "static" })),
     ]
 }
 

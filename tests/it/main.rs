@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may fail where it stands
 
+mod activations;
 mod artifacts;
 mod attribution;
 mod backup;

@@ -131,7 +131,7 @@ fn weighted() -> Value {
 fn our_own_classifier_in_two_stages() {
     let halves = json!([
         { "method": "quantize", "targets": ["**.self_attention.*"], "params": { "observer": "weighted_mse" } },
-        { "method": "quantize", "ignore": ["**.self_attention.*"], "params": { "bits": 4, "observer": "weighted_mse" } },
+        { "method": "quantize", "ignore": ["**.self_attention.*"], "params": { "bits": 4, "activations": "static" } },
     ]);
     let blocks = blocks_of(&own("tickets"));
     let folder = tempfile::tempdir().unwrap();

@@ -80,6 +80,7 @@ fn a_decoder_comes_out_the_same() {
     let (calibration, test) = (few.path().join("train.txt"), few.path().join("test.txt"));
     few_lines(&data.join("train.txt"), 200, &calibration);
     few_lines(&data.join("test.txt"), 100, &test);
-    let stages = json!([{ "method": "quantize", "params": { "bits": 8, "observer": "weighted_mse" } }]);
+    let stages =
+        json!([{ "method": "quantize", "params": { "bits": 8, "observer": "weighted_mse", "activations": "static" } }]);
     check(&folder, &[&calibration, &test], &stages);
 }

@@ -12,8 +12,8 @@
 use serde_json::{Map, Value};
 
 use super::params::{Kind, ParamSpec};
-use super::{Fallback, SiteAction, Streams};
-use crate::engine::calibrate::{Moments, Wanted};
+use super::{Fallback, Fed, SiteAction, Streams};
+use crate::engine::calibrate::Wanted;
 use crate::engine::error::Result;
 use crate::engine::model::linear::{Input, Linear};
 use crate::engine::model::spec::SiteRole;
@@ -86,23 +86,27 @@ impl SiteAction for Activations {
         self.action.wants().or((self.scales == Scales::Static).then(Wanted::default))
     }
 
+    fn follows(&self) -> bool {
+        self.action.follows()
+    }
+
     fn streams(&self) -> Streams {
         if self.scales == Scales::Static { Streams::No } else { self.action.streams() }
     }
 
-    fn apply(&self, site: &SiteSpec, linear: &Linear, seen: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
-        let (linear, mut fallbacks) = self.action.apply(site, linear, seen)?;
+    fn apply(&self, site: &SiteSpec, linear: &Linear, fed: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)> {
+        let (linear, mut fallbacks) = self.action.apply(site, linear, fed)?;
         let mut say = |what: &str, why: &str| {
             fallbacks.push(Fallback { site: site.site.clone(), what: what.to_owned(), why: why.to_owned() });
         };
         let layout = linear.map.layout();
-        let input = match self.input(site, &layout, linear.input.form(), seen.is_some()) {
+        let input = match self.input(site, &layout, linear.input.form(), fed.is_some()) {
             InputForm::None => return Ok((linear, fallbacks)),
             InputForm::StaticInt8 { scale_dtype: dtype } => {
                 if matches!(layout, Layout::Product { .. }) {
                     say("a scale for every token between its two factors", "what passes there is not calibrated");
                 }
-                Input::StaticInt8 { scale: scale(seen.map_or(&[], |seen| seen.largest.as_slice()), dtype), dtype }
+                Input::StaticInt8 { scale: scale(fed.map_or(&[], |fed| fed.fit.largest.as_slice()), dtype), dtype }
             }
             InputForm::DynamicInt8 => {
                 if self.scales == Scales::Static {
