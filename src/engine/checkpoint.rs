@@ -74,6 +74,9 @@ pub fn is_name(text: &str) -> bool {
 /// [`EngineError::Internal`] where the task can't be written as JSON.
 pub fn key(input: &Input, host: &Host) -> Result<String> {
     let mut task = input.task.clone();
+    if let Task::Sensitivity { earlier, .. } = &mut task {
+        *earlier = None;
+    }
     for source in sources(&mut task) {
         for file in &mut source.files {
             file.location = PathBuf::new();
@@ -88,7 +91,9 @@ pub fn key(input: &Input, host: &Host) -> Result<String> {
 fn sources(task: &mut Task) -> Vec<&mut Source> {
     match task {
         Task::ValidateModel { model: source } | Task::ValidateDataset { dataset: source } => vec![source],
-        Task::Compress { model, datasets, .. } => [model].into_iter().chain(named(datasets)).collect(),
+        Task::Compress { model, datasets, .. } | Task::Sensitivity { model, datasets, .. } => {
+            [model].into_iter().chain(named(datasets)).collect()
+        }
         Task::Evaluate { model, reference, datasets, .. } => {
             [model].into_iter().chain(reference).chain(named(datasets)).collect()
         }

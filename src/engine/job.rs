@@ -89,6 +89,20 @@ pub enum Task {
         /// The data that was named.
         datasets: Datasets,
     },
+    /// Compress every site alone, at every level, and measure what that costs.
+    Sensitivity {
+        /// The model.
+        model: Source,
+        /// The recipe as written: its stages say how sites are changed, its `sensitivity` at which levels.
+        recipe: Recipe,
+        /// The recipe resolved against this model, if that was done at submission.
+        plan: Option<Plan>,
+        /// The data that was named.
+        datasets: Datasets,
+        /// The report of an earlier job that was asked the same, not checked yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        earlier: Option<PathBuf>,
+    },
 }
 
 /// What a run is given: the child's `input.json`.

@@ -6,7 +6,8 @@
 use candle_core::{Device, Tensor};
 
 use super::cloze::Cloze;
-use super::pass::{self, Passed};
+use super::onward::{Entrance, Way};
+use super::pass::Passed;
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::logits;
@@ -52,7 +53,7 @@ pub struct Beside {
 ///
 /// As the forward pass.
 pub fn states(model: &Model, cloze: &Cloze, ctx: &RunContext<'_>) -> Result<States> {
-    let parts = walk(model, cloze, ctx, |_, _, states| Ok(states.flatten_all()?.to_vec1::<f32>()?))?;
+    let parts = walk(model, cloze, Way::Whole(ctx), |_, _, states| Ok(states.flatten_all()?.to_vec1::<f32>()?))?;
     let asked = cloze.len();
     let values: Vec<f32> = parts.into_iter().flatten().collect();
     Ok(States { width: values.len().checked_div(asked).unwrap_or(0), values })
@@ -73,9 +74,31 @@ pub fn foretell(
     original: Option<(&Model, &States)>,
     ctx: &RunContext<'_>,
 ) -> Result<Foretold> {
+    along(Way::Whole(ctx), model, cloze, original)
+}
+
+/// The same of rows that stand at an entrance of the model. Of equal models it has the same bits.
+///
+/// # Cost
+///
+/// The rest of a forward pass, and the head of both models.
+///
+/// # Errors
+///
+/// As [`foretell`].
+pub fn onward(
+    model: &Model,
+    cloze: &Cloze,
+    original: Option<(&Model, &States)>,
+    entrance: &Entrance,
+) -> Result<Foretold> {
+    along(Way::Onward(entrance), model, cloze, original)
+}
+
+fn along(way: Way<'_, '_>, model: &Model, cloze: &Cloze, original: Option<(&Model, &States)>) -> Result<Foretold> {
     let original = original.map(|(model, states)| Ok::<_, EngineError>((model.at_end()?, states))).transpose()?;
     let offsets = cloze.offsets();
-    let parts = walk(model, cloze, ctx, |model, row, states| {
+    let parts = walk(model, cloze, way, |model, row, states| {
         let first = offsets.get(row).copied().unwrap_or(0);
         let targets: Vec<u32> = cloze.asked.get(row).into_iter().flatten().map(|(_, token)| *token).collect();
         let original =
@@ -107,7 +130,7 @@ impl States {
 fn walk<T: Send>(
     model: &Model,
     cloze: &Cloze,
-    ctx: &RunContext<'_>,
+    way: Way<'_, '_>,
     see: impl Fn(&Model, usize, Tensor) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let run = |passed: &Passed<'_>| -> Result<Vec<(usize, T)>> {
@@ -124,7 +147,7 @@ fn walk<T: Send>(
         Ok(seen)
     };
     let mut seen: Vec<(usize, T)> =
-        pass::each(model, &cloze.rows, ctx, run)?.into_iter().flat_map(|(_, parts)| parts).collect();
+        way.each(model, &cloze.rows, run)?.into_iter().flat_map(|(_, parts)| parts).collect();
     seen.sort_by_key(|(place, _)| *place);
     Ok(seen.into_iter().map(|(_, part)| part).collect())
 }

@@ -11,6 +11,7 @@ mod language_rows;
 pub mod latency;
 pub mod marked;
 pub mod metric;
+pub mod onward;
 mod pass;
 pub mod perplexity;
 pub mod probes;

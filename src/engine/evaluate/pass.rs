@@ -53,11 +53,7 @@ pub(super) fn each<T: Send>(
     ctx: &RunContext<'_>,
     see: impl Fn(&Passed<'_>) -> Result<T> + Sync,
 ) -> Result<Vec<(Vec<usize>, T)>> {
-    let plan = batches(&rows.lengths(), BATCH_ROWS, BATCH_TOKENS);
-    let pack = |places: &Vec<usize>| {
-        let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
-        Packed::new(places.iter().filter_map(row))
-    };
+    let plan = plan(rows);
     let done = AtomicUsize::new(0);
     let tell = |places: &Vec<usize>| {
         let done = done.fetch_add(places.len(), Ordering::Relaxed) + places.len();
@@ -67,7 +63,7 @@ pub(super) fn each<T: Send>(
     if !model.is_stored() {
         let model = &model.realized()?;
         let run = |places: Vec<usize>| {
-            let batch = pack(&places);
+            let batch = pack(rows, &places);
             let seen = see(&Passed { model, places: &places, batch: &batch, states: model.states(&batch)? })?;
             tell(&places)?;
             Ok((places, seen))
@@ -75,7 +71,7 @@ pub(super) fn each<T: Send>(
         return plan.into_par_iter().rev().with_max_len(1).map(run).collect();
     }
     let packed = |places: Vec<usize>| {
-        let batch = pack(&places);
+        let batch = pack(rows, &places);
         (places, batch)
     };
     let plan: Vec<(Vec<usize>, Packed)> = plan.into_iter().rev().map(packed).collect();
@@ -89,6 +85,17 @@ pub(super) fn each<T: Send>(
         Ok((places, seen))
     };
     plan.into_par_iter().zip(held).with_max_len(1).map(end).collect()
+}
+
+/// The places of the rows of every batch: they depend on the lengths of the rows alone.
+pub(super) fn plan(rows: &Encoded) -> Vec<Vec<usize>> {
+    batches(&rows.lengths(), BATCH_ROWS, BATCH_TOKENS)
+}
+
+/// The rows of a batch, packed.
+pub(super) fn pack(rows: &Encoded, places: &[usize]) -> Packed {
+    let row = |place: &usize| Some((rows.ids.get(*place)?.as_slice(), rows.type_ids.get(*place)?.as_slice()));
+    Packed::new(places.iter().filter_map(row))
 }
 
 /// The states that come out of the last block, batch by batch.

@@ -44,6 +44,16 @@ impl Questions {
             Self::Marked(marked) => &marked.rows,
         }
     }
+
+    /// Those of the rows at these places, in this order. Places beyond the end are left out.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        match self {
+            Self::Rows(encoded) => Self::Rows(encoded.select(places)),
+            Self::Tokens(cloze) => Self::Tokens(cloze.select(places)),
+            Self::Marked(marked) => Self::Marked(marked.select(places)),
+        }
+    }
 }
 
 /// Rows as tokens, and where they come from.

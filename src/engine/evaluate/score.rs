@@ -1,6 +1,7 @@
 //! Runs a model over rows.
 
-use super::{Scores, pass};
+use super::Scores;
+use super::onward::{Entrance, Way};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
@@ -19,8 +20,25 @@ use crate::engine::model::build::Model;
 ///
 /// As the forward pass.
 pub fn score(model: &Model, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Scores> {
+    along(Way::Whole(ctx), model, rows)
+}
+
+/// The same of rows that stand at an entrance of the model. Of equal models they have the same bits.
+///
+/// # Cost
+///
+/// The rest of a forward pass.
+///
+/// # Errors
+///
+/// As the forward pass.
+pub fn onward(model: &Model, rows: &Encoded, entrance: &Entrance) -> Result<Scores> {
+    along(Way::Onward(entrance), model, rows)
+}
+
+fn along(way: Way<'_, '_>, model: &Model, rows: &Encoded) -> Result<Scores> {
     let total = rows.ids.len();
-    let answered = pass::each(model, rows, ctx, |passed| Ok(passed.model.answer(&passed.states)?.to_vec2::<f32>()?))?;
+    let answered = way.each(model, rows, |passed| Ok(passed.model.answer(&passed.states)?.to_vec2::<f32>()?))?;
     let width = answered.first().and_then(|(_, answers)| answers.first()).map_or(0, Vec::len);
     let by_token = model.spec.as_ref().is_some_and(ModelSpec::answers_by_token);
     let lines = |place: usize| if by_token { rows.ids.get(place).map_or(0, Vec::len) } else { 1 };

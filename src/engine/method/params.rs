@@ -50,6 +50,11 @@ impl Kind {
         }
     }
 
+    /// Whether a value is allowed.
+    pub fn allows(&self, value: &Value) -> bool {
+        self.check(value).is_ok()
+    }
+
     /// What is wrong with a value: the code, and what would be right.
     fn check(&self, value: &Value) -> Result<(), (Code, String)> {
         let (fits_type, fits_range, allowed) = match self {

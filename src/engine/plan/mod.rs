@@ -4,6 +4,7 @@ mod forms;
 mod metrics;
 mod predict;
 mod resolve;
+pub mod sensitivity;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::export::packed;
 pub use forms::forms;
 pub use predict::{Parts, goes_by_rows, is_streamed};
 pub use resolve::resolve;
+pub use sensitivity::PlannedSensitivity;
 
 /// What will be done, exactly. Deterministic; holds no clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// How the result is measured, with all defaults.
     pub evaluate: PlannedEvaluate,
+    /// What a sensitivity job tries; absent of other kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<PlannedSensitivity>,
     /// Formats to write.
     pub export: Vec<String>,
     /// What it will come to.

@@ -57,6 +57,9 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
     notes.extend(left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")));
+    if recipe.sensitivity.is_some() {
+        notes.push("the recipe's 'sensitivity' is read by jobs of kind 'sensitivity' alone".to_owned());
+    }
     if is_packed {
         notes.push(
             "packed: the size is an upper bound, for what coding saves depends on the weights; no runtime but pare loads it"
@@ -69,6 +72,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
         calibration,
         stages,
         evaluate,
+        sensitivity: None,
         export: recipe.export.clone(),
         predicted,
         notes,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use parse::METRICS;
-pub use presets::{Preset, preset, presets};
+pub use presets::{Preset, for_sensitivity, preset, presets};
 
 /// A recipe as written. Reading one refuses unknown fields, with all problems at once: [`Recipe::parse`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,9 +28,23 @@ pub struct Recipe {
     /// How the result is measured.
     #[serde(default)]
     pub evaluate: Evaluate,
+    /// What a sensitivity job tries; nothing else reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<Sensitivity>,
     /// Formats to write; the first one is what `size_bytes` counts.
     #[serde(default = "default_export")]
     pub export: Vec<String>,
+}
+
+/// What a sensitivity job tries, and on how many rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sensitivity {
+    /// Bits of a code that every site is tried at; absent: 2, 3, 4, 5, 6 and 8, as far as the methods have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<Vec<u32>>,
+    /// Held-out rows that answers are compared on, at most; absent: 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_samples: Option<usize>,
 }
 
 /// One method with its parameters and targets.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Calibration, Constraints, Evaluate, Recipe, Stage};
+use super::{Calibration, Constraints, Evaluate, Recipe, Sensitivity, Stage};
 use crate::engine::evaluate::perplexity::PERPLEXITY;
 use crate::engine::evaluate::quality::{ACCURACY, ENTITY_F1, MACRO_F1, MCC, PEARSON, SPEARMAN, TOKEN_F1};
 use crate::engine::method::params::unknown;
@@ -15,6 +15,8 @@ pub const METRICS: &[&str] =
 const MOST_STAGES: usize = 32;
 /// Globs that a stage may have.
 const MOST_GLOBS: usize = 256;
+/// Levels that a sensitivity job may try.
+const MOST_LEVELS: usize = 16;
 
 impl Recipe {
     /// Reads a recipe.
@@ -39,6 +41,19 @@ impl Evaluate {
         let mut reader = Reader::default();
         let evaluate = reader.evaluate(value, "");
         if reader.problems.is_empty() { Ok(evaluate) } else { Err(reader.problems) }
+    }
+}
+
+impl Sensitivity {
+    /// Reads a recipe's `sensitivity` on its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recipe::parse`]; pointers into `value`.
+    pub fn parse(value: &Value) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::default();
+        let sensitivity = reader.sensitivity(value, "");
+        if reader.problems.is_empty() { Ok(sensitivity) } else { Err(reader.problems) }
     }
 }
 
@@ -94,7 +109,7 @@ impl Reader {
     }
 
     fn recipe(&mut self, value: &Value) -> Recipe {
-        let known = ["version", "seed", "calibration", "stages", "evaluate", "export", "constraints"];
+        let known = ["version", "seed", "calibration", "stages", "evaluate", "sensitivity", "export", "constraints"];
         let empty = Map::new();
         let fields = self.object(value, "", &known).unwrap_or(&empty);
         if fields.get("version").is_none_or(Value::is_null) && value.is_object() {
@@ -119,6 +134,10 @@ impl Reader {
                 .filter(|v| !v.is_null())
                 .map(|v| self.evaluate(v, "/evaluate"))
                 .unwrap_or_default(),
+            sensitivity: fields
+                .get("sensitivity")
+                .filter(|v| !v.is_null())
+                .map(|v| self.sensitivity(v, "/sensitivity")),
             export: self.texts(fields, "export", "").unwrap_or_else(super::default_export),
         }
     }
@@ -161,6 +180,25 @@ impl Reader {
             })
         });
         Constraints { max_bytes, effective_bits: average.and_then(Value::as_number).cloned(), bits }
+    }
+
+    fn sensitivity(&mut self, value: &Value, at: &str) -> Sensitivity {
+        let empty = Map::new();
+        let fields = self.object(value, at, &["bits", "num_samples"]).unwrap_or(&empty);
+        let given = fields.get("bits").filter(|v| !v.is_null());
+        let list = given.map(|value| {
+            let list = value.as_array().filter(|list| (1..=MOST_LEVELS).contains(&list.len()));
+            let one = |bits: &Value| bits.as_u64().filter(|n| (1..=16).contains(n)).and_then(|n| u32::try_from(n).ok());
+            list.and_then(|list| list.iter().map(one).collect::<Option<Vec<u32>>>())
+        });
+        if list == Some(None) {
+            let detail = format!("a list of 1 to {MOST_LEVELS} numbers of bits is needed, such as [2, 3, 4, 8]");
+            self.refuse(format!("{at}/bits"), Code::WrongType, detail);
+        }
+        Sensitivity {
+            bits: list.flatten(),
+            num_samples: self.whole(fields, "num_samples", at, 1, 65_536).map(|n| n as usize),
+        }
     }
 
     fn stages(&mut self, value: Option<&Value>) -> Vec<Stage> {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::Recipe;
+use super::{Evaluate, Recipe, Stage, default_export};
 
 /// A recipe with a name.
 pub struct Preset {
@@ -25,6 +25,34 @@ pub fn presets() -> &'static [Preset] {
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
+
+/// What a sensitivity job tries on every site where no recipe says it: `int4`'s rounding, without its exceptions.
+pub fn for_sensitivity() -> &'static Recipe {
+    &FOR_SENSITIVITY
+}
+
+static FOR_SENSITIVITY: LazyLock<Recipe> = LazyLock::new(|| Recipe {
+    version: 1,
+    seed: 0,
+    calibration: None,
+    stages: vec![Stage {
+        method: "quantize".to_owned(),
+        targets: None,
+        ignore: Vec::new(),
+        params: [
+            ("bits", json!(4)),
+            ("group_size", json!(64)),
+            ("symmetric", json!(false)),
+            ("observer", json!("mse")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect(),
+    }],
+    evaluate: Evaluate::default(),
+    sensitivity: None,
+    export: default_export(),
+});
 
 static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     let preset = |(name, summary, recipe): (&'static str, &'static str, Value)| {

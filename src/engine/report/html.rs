@@ -4,6 +4,7 @@
 //! a page: what is missing, `null` or of another type reads as not measured. All text is escaped.
 
 mod bytes;
+mod colours;
 mod cost;
 mod files;
 pub(crate) mod format;
@@ -15,6 +16,7 @@ mod probes;
 mod provenance;
 mod read;
 pub(crate) mod scale;
+mod sensitivity;
 mod sites;
 mod speed;
 mod stages;
@@ -50,7 +52,27 @@ pub fn page(report: &Value) -> String {
          <title>{} · pare report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
         escape(model)
     );
-    for part in [
+    for part in parts(&doc) {
+        page.push_str(&part(&doc));
+    }
+    page.push_str("</main>\n</body>\n</html>\n");
+    page
+}
+
+/// The sections, in their order.
+fn parts(doc: &Doc<'_>) -> Vec<fn(&Doc<'_>) -> String> {
+    if sensitivity::is_there(doc) {
+        // There is one model, as it was: nothing to compare, and no file
+        return vec![
+            verdict::section,
+            sensitivity::section,
+            bytes::section,
+            speed::section,
+            provenance::section,
+            unmeasured::section,
+        ];
+    }
+    vec![
         verdict::section,
         plot::section,
         cost::section,
@@ -62,11 +84,7 @@ pub fn page(report: &Value) -> String {
         files::section,
         provenance::section,
         unmeasured::section,
-    ] {
-        page.push_str(&part(&doc));
-    }
-    page.push_str("</main>\n</body>\n</html>\n");
-    page
+    ]
 }
 
 /// A section with a heading and a line that says what it shows.

@@ -16,6 +16,7 @@ pub mod pareto;
 mod provenance;
 pub mod read;
 mod result;
+mod sensitivity;
 mod verdict;
 pub mod verify;
 
@@ -34,6 +35,7 @@ pub use provenance::{
     DatasetProvenance, EvaluationProvenance, FileHash, Protocol, Provenance, StatisticsProvenance, resolved_defaults,
 };
 pub use result::{After, ArtifactReport, Before, Bytes, Fallback, Outcome, SiteReport, StageReport};
+pub use sensitivity::{Level, SiteSensitivity, WeightStatistics};
 pub use verdict::{ReferenceFloor, Verdict};
 
 /// The version of the report's format.

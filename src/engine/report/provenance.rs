@@ -36,6 +36,10 @@ pub struct Provenance {
     /// Statistics that were used again, or kept for later jobs; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsProvenance>,
+    /// SHA-256, in hex, of an earlier job's report that the table of this one was taken from: model, data, plan, program and
+    /// processor are the same. Absent where the job made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_from: Option<String>,
     /// What was measured and on which rows; `None` where nothing was.
     pub evaluation: Option<EvaluationProvenance>,
     /// How task quality was measured; results are comparable under one protocol only.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::histogram::SiteHistogram;
+use super::sensitivity::SiteSensitivity;
 use super::verdict::Verdict;
 use crate::engine::evaluate::fidelity::Fidelity;
 use crate::engine::evaluate::finite;
@@ -34,7 +35,7 @@ pub struct Outcome {
     /// Chosen ranks, heads or bits, against the uniform alternative.
     pub allocation: Option<Value>,
     /// The table of a sensitivity job.
-    pub sensitivity: Option<Vec<Value>>,
+    pub sensitivity: Option<Vec<SiteSensitivity>>,
     /// Loss and held-out divergence by step.
     pub training: Option<Value>,
     /// Every exported file.

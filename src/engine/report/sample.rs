@@ -3,6 +3,7 @@
 mod histograms;
 mod origin;
 mod probes;
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde_json::json;
 use self::histograms::histograms;
 use self::origin::provenance;
 use self::probes::{of_vectors, probes, without_original, without_quality};
+pub(crate) use self::table::table;
 use super::accounting::CATEGORIES;
 use super::*;
 use crate::engine::evaluate::fidelity::{Fidelity, Kl, MeasuredOn, Unit};
@@ -359,6 +361,7 @@ fn plan() -> Plan {
             max_seq_length: 96,
             reference_floor: serde_json::Number::from_f64(0.805),
         },
+        sensitivity: None,
         export: vec!["safetensors".into()],
         predicted: Predicted {
             size_bytes: AFTER_BYTES,

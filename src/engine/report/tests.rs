@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::sample::{alone, compressed, embedding, without_labels};
+use super::sample::{alone, compressed, embedding, table, without_labels};
 use super::*;
 use crate::engine::evaluate::statistics::Interval;
 
@@ -14,8 +14,14 @@ static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema).unwrap()
 });
 
-fn all() -> [(&'static str, Report); 4] {
-    [("compressed", compressed()), ("without labels", without_labels()), ("alone", alone()), ("embedding", embedding())]
+fn all() -> [(&'static str, Report); 5] {
+    [
+        ("compressed", compressed()),
+        ("without labels", without_labels()),
+        ("alone", alone()),
+        ("embedding", embedding()),
+        ("table", table()),
+    ]
 }
 
 fn finished(mut report: Report) -> Value {

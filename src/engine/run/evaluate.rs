@@ -36,8 +36,8 @@ pub struct Evaluated {
 /// A model, opened and read.
 pub(super) struct Opened {
     pub(super) inspected: Inspected,
-    checkpoint: Arc<Checkpoint>,
-    model: Model,
+    pub(super) checkpoint: Arc<Checkpoint>,
+    pub(super) model: Model,
 }
 
 /// Opens a model and reads it.
@@ -155,12 +155,13 @@ fn planned(settings: &Evaluate, inspected: &Inspected, available: &Available) ->
         calibration,
         stages: Vec::new(),
         evaluate: settings.clone(),
+        sensitivity: None,
         export: vec!["safetensors".to_owned()],
     };
     Ok(plan::resolve(&recipe, &inspected.header, available).map_err(EngineError::Invalid)?.evaluate)
 }
 
-fn sites(opened: &Opened, before: Option<&Accounting>, after: &Accounting) -> Vec<SiteReport> {
+pub(super) fn sites(opened: &Opened, before: Option<&Accounting>, after: &Accounting) -> Vec<SiteReport> {
     let header = &opened.inspected.header;
     let heads = header.spec.as_ref().map(|spec| spec.heads);
     let bytes = |side: &Accounting, site: &str| side.by_site.get(site).copied();

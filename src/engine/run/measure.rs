@@ -6,11 +6,12 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn, Unit};
 use crate::engine::evaluate::labels::Labels;
 use crate::engine::evaluate::language::{self, States};
+use crate::engine::evaluate::onward::Entrance;
 use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
 use crate::engine::evaluate::probes::{self, Given, Probes};
 use crate::engine::evaluate::quality::{Quality, QualityChange};
 use crate::engine::evaluate::rows::{Questions, Rows};
-use crate::engine::evaluate::score::score;
+use crate::engine::evaluate::score::{self, score};
 use crate::engine::evaluate::{Answers, Scores, latency, statistics};
 use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
@@ -45,6 +46,15 @@ impl<'a> Bench<'a> {
 
     fn wants(&self, metric: &str) -> bool {
         self.evaluate.metrics.iter().any(|m| m == metric)
+    }
+
+    /// What an answer is: `a distribution`, `a vector` or `a number`.
+    pub(super) const fn answers_with(&self) -> &'static str {
+        match self.spec.head {
+            Head::Embedding { .. } => "a vector",
+            Head::Regression => "a number",
+            _ => "a distribution",
+        }
     }
 
     /// Whether answers are needed at all.
@@ -112,6 +122,21 @@ impl<'a> Bench<'a> {
                 let original = self.original.as_ref().and_then(|original| original.model.as_ref());
                 let original = original.map(|(model, states)| (model, states));
                 Ok(Answers::Foretold(language::foretell(model, cloze, original, ctx)?))
+            }
+        }
+    }
+
+    /// The same of rows that stand at an entrance of the model.
+    pub(super) fn score_onward(&self, model: &Model, entrance: &Entrance) -> Result<Answers> {
+        match &self.rows.questions {
+            Questions::Rows(encoded) => Ok(Answers::Scores(score::onward(model, encoded, entrance)?)),
+            Questions::Marked(marked) => {
+                Ok(Answers::Scores(marked.of(&score::onward(model, &marked.rows, entrance)?)?))
+            }
+            Questions::Tokens(cloze) => {
+                let original = self.original.as_ref().and_then(|original| original.model.as_ref());
+                let original = original.map(|(model, states)| (model, states));
+                Ok(Answers::Foretold(language::onward(model, cloze, original, entrance)?))
             }
         }
     }

@@ -14,6 +14,7 @@ mod measure;
 mod origin;
 mod outputs;
 mod reasons;
+mod sensitivity;
 mod sides;
 mod streamed;
 mod validate;
@@ -41,6 +42,10 @@ pub fn run(input: &Input, ctx: &RunContext<'_>) -> Result<Output, EngineError> {
         }
         Task::Evaluate { model, reference, evaluate, datasets } => {
             evaluate::evaluate(model, reference.as_ref(), evaluate, datasets, ctx).map(|files| Output::Files { files })
+        }
+        Task::Sensitivity { model, recipe, plan, datasets, earlier } => {
+            let asked = sensitivity::Asked { source: model, recipe, plan: plan.as_ref(), datasets };
+            sensitivity::sensitivity(&asked, earlier.as_deref(), ctx).map(|files| Output::Files { files })
         }
     };
     match done {

@@ -41,6 +41,7 @@ impl Origin<'_> {
             reference_files: self.reference.map_or(Ok(Vec::new()), files::hashes)?,
             datasets: self.datasets()?,
             statistics: ctx.statistics.provenance(),
+            table_from: None,
             evaluation: bench.map(evaluation),
             protocol: protocol(bench),
             resolved_defaults: self.recipe.map_or_else(BTreeMap::new, |(recipe, plan)| resolved_defaults(recipe, plan)),

@@ -8,10 +8,15 @@ use rayon::prelude::*;
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::model::SiteSpec;
 use crate::engine::model::arch::Wiring;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::{Packed, Tap};
 use crate::engine::model::linear::Linear;
+
+mod fed;
+
+pub(super) use fed::{Fed, Watch};
 
 /// Rows that are looked at, spread evenly over all.
 const MOST_ROWS: usize = 32;
@@ -39,9 +44,7 @@ pub(super) fn errors(
     ctx: &RunContext<'_>,
 ) -> Result<Vec<Option<f64>>> {
     let Some(wiring) = &original.wiring else { return Ok(vec![None; original.sites.len()]) };
-    let sample = rows.select(&sample(&rows.lengths()));
-    let row = |(ids, types): (&Vec<u32>, &Vec<u32>)| Packed::new([(ids.as_slice(), types.as_slice())]);
-    let rows: Vec<Packed> = sample.ids.iter().zip(&sample.type_ids).map(row).collect();
+    let rows = few(rows);
     let mut sums = vec![Sums::default(); original.sites.len()];
     let mut add = |found: Vec<Seen>| -> Vec<Tensor> {
         let one = |(x, more): Seen| {
@@ -67,6 +70,22 @@ pub(super) fn errors(
 
 /// The states of a row, and what was found of every site on the way.
 type Seen = (Tensor, Vec<Sums>);
+
+/// The entries of every table that a row looks up, by site.
+fn looked_up(model: &Model, wiring: &Wiring, row: &Packed) -> Result<Vec<(usize, Tensor)>> {
+    let offset = model.spec.as_ref().map_or(0, |spec| spec.position_offset as u32);
+    let places: Vec<u32> = (0..row.ids.len() as u32).map(|place| place + offset).collect();
+    let tables = [(Some(wiring.token), &row.ids), (wiring.position, &places), (wiring.token_type, &row.type_ids)];
+    let known = tables.into_iter().filter_map(|(site, ids)| Some((site?, ids)));
+    known.map(|(site, ids)| Ok((site, Tensor::from_slice(ids, ids.len(), &Device::Cpu)?))).collect()
+}
+
+/// The rows that are looked at, each by itself.
+fn few(rows: &Encoded) -> Vec<Packed> {
+    let sample = rows.select(&sample(&rows.lengths()));
+    let row = |(ids, types): (&Vec<u32>, &Vec<u32>)| Packed::new([(ids.as_slice(), types.as_slice())]);
+    sample.ids.iter().zip(&sample.type_ids).map(row).collect()
+}
 
 /// The places of the rows that are looked at.
 fn sample(lengths: &[usize]) -> Vec<usize> {
@@ -126,17 +145,8 @@ impl Pair<'_> {
     /// What a row looks up in the tables, and the states that come of it.
     fn tables(&self, row: &Packed) -> Result<Seen> {
         let mut sums = vec![Sums::default(); self.original.sites.len()];
-        let offset = self.original.spec.as_ref().map_or(0, |spec| spec.position_offset as u32);
-        let places: Vec<u32> = (0..row.ids.len() as u32).map(|place| place + offset).collect();
-        let tables = [
-            (Some(self.wiring.token), &row.ids),
-            (self.wiring.position, &places),
-            (self.wiring.token_type, &row.type_ids),
-        ];
-        for (site, ids) in tables {
-            let Some(site) = site else { continue };
+        for (site, ids) in looked_up(self.original, self.wiring, row)? {
             let (before, after) = self.maps(site)?;
-            let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
             self.compare(site, &before.rows(&ids)?, &after.rows(&ids)?, &mut sums)?;
         }
         Ok((self.original.embed(row)?, sums))
@@ -155,29 +165,39 @@ impl Pair<'_> {
         maps.map(|(a, b)| (a.as_ref(), b.as_ref())).ok_or_else(lost)
     }
 
-    /// Outputs for `x: [tokens, in]`, a few tokens at a time.
+    /// Outputs for `x: [tokens, in]`.
     fn outputs(&self, site: usize, x: &Tensor, sums: &mut [Sums]) -> Result<()> {
-        let (before, after) = self.maps(site)?;
-        let unbiased = |linear: &Linear| Linear { bias: None, ..linear.clone() };
-        let (before, after) = (unbiased(before), unbiased(after));
-        let (tokens, out) = (x.dim(0)?, self.original.sites.get(site).map_or(1, |spec| spec.out));
-        let some = (MOST_OUTPUTS / out.max(1)).max(1);
-        for start in (0..tokens).step_by(some) {
-            let x = x.narrow(0, start, some.min(tokens - start))?.contiguous()?;
-            self.compare(site, &before.forward(&x)?, &after.forward(&x)?, sums)?;
-        }
-        Ok(())
+        let maps = self.maps(site)?;
+        let (spec, sum) = self.original.sites.get(site).zip(sums.get_mut(site)).ok_or_else(lost)?;
+        outputs(spec, maps, x, sum)
     }
 
     fn compare(&self, site: usize, before: &Tensor, after: &Tensor, sums: &mut [Sums]) -> Result<()> {
-        if before.dims() != after.dims() {
-            return Err(EngineError::Internal(format!("site {site} has another shape than the original's")));
-        }
-        let numbers = |y: &Tensor| Ok::<_, EngineError>(y.flatten_all()?.to_vec1::<f32>()?);
         let (spec, sum) = self.original.sites.get(site).zip(sums.get_mut(site)).ok_or_else(lost)?;
-        sum.add(&numbers(before)?, &numbers(after)?, (before.dim(1)?, spec.is_centered));
-        Ok(())
+        compare(spec, before, after, sum)
     }
+}
+
+/// Adds what a site makes of `x: [tokens, in]` before and after, a few tokens at a time and without biases.
+fn outputs(spec: &SiteSpec, (before, after): (&Linear, &Linear), x: &Tensor, sum: &mut Sums) -> Result<()> {
+    let unbiased = |linear: &Linear| Linear { bias: None, ..linear.clone() };
+    let (before, after) = (unbiased(before), unbiased(after));
+    let (tokens, some) = (x.dim(0)?, (MOST_OUTPUTS / spec.out.max(1)).max(1));
+    for start in (0..tokens).step_by(some) {
+        let x = x.narrow(0, start, some.min(tokens - start))?.contiguous()?;
+        compare(spec, &before.forward(&x)?, &after.forward(&x)?, sum)?;
+    }
+    Ok(())
+}
+
+/// Adds what a site puts out, `[tokens, out]`, before and after.
+fn compare(spec: &SiteSpec, before: &Tensor, after: &Tensor, sum: &mut Sums) -> Result<()> {
+    if before.dims() != after.dims() {
+        return Err(EngineError::Internal(format!("{} has another shape than the original's", spec.site)));
+    }
+    let numbers = |y: &Tensor| Ok::<_, EngineError>(y.flatten_all()?.to_vec1::<f32>()?);
+    sum.add(&numbers(before)?, &numbers(after)?, (before.dim(1)?, spec.is_centered));
+    Ok(())
 }
 
 fn lost() -> EngineError {

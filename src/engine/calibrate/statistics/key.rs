@@ -37,7 +37,11 @@ struct Basis<'a> {
 ///
 /// [`EngineError::Internal`] where it can't be written as JSON.
 pub fn key(task: &Task, device: &str, host: &Host) -> Result<Option<String>> {
-    let Task::Compress { model, plan: Some(plan), datasets, .. } = task else { return Ok(None) };
+    let (Task::Compress { model, plan: Some(plan), datasets, .. }
+    | Task::Sensitivity { model, plan: Some(plan), datasets, .. }) = task
+    else {
+        return Ok(None);
+    };
     let rows = datasets.calibration.as_ref().or(datasets.training.as_ref());
     let (Some(stage), Some(calibration), Some(rows)) = (plan.stages.first(), &plan.calibration, rows) else {
         return Ok(None);

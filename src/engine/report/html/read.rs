@@ -77,7 +77,8 @@ impl<'a> Doc<'a> {
 
     /// Whether nothing was compressed: a model was measured as it is.
     pub(super) fn is_measured_only(&self) -> bool {
-        self.get("/recipe").is_none() && self.len("/result/stages") == 0
+        let is_table = self.len("/result/sensitivity") > 0;
+        (self.get("/recipe").is_none() || is_table) && self.len("/result/stages") == 0
     }
 
     /// What the two models are called.

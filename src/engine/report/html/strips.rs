@@ -1,5 +1,6 @@
 //! Errors layer by layer: a row for each kind of site, a column for each layer, the colour is the error.
 
+use super::colours::Colours;
 use super::each;
 use super::format::{brief, escape, small};
 use super::read::Doc;
@@ -12,8 +13,6 @@ const ROW: f64 = 26.0;
 const WIDEST: f64 = 96.0;
 /// Columns that are wide enough for a number.
 const FOR_TEXT: f64 = 46.0;
-/// Colours, from the least error to the largest.
-const LEVELS: usize = 7;
 /// Shown at most; what is beyond stands in the table.
 const MOST_LAYERS: usize = 160;
 const MOST_ROWS: usize = 40;
@@ -46,7 +45,8 @@ pub(super) fn strips(doc: &Doc<'_>) -> String {
     if panels.is_empty() {
         return String::new();
     }
-    let colours = Colours::new(least, most);
+    // What is a thousandth of the worst is as good as nothing
+    let colours = Colours::new(least, most, 1e3);
     let layers = 1 + rows.iter().flat_map(|row| &row.cells).map(|cell| cell.0).max().unwrap_or(0);
     let wide = ((WIDTH - LEFT) / layers as f64).min(WIDEST);
     let mut top = 0.0;
@@ -55,7 +55,7 @@ pub(super) fn strips(doc: &Doc<'_>) -> String {
         top = end + 26.0;
         drawn
     });
-    let shapes = shapes + &colours.legend(top);
+    let shapes = shapes + &colours.legend((LEFT, top), "relative error");
     let label = "Errors of every kind of site in every layer: the table has the numbers";
     figure((WIDTH, top + 44.0), label, &shapes)
 }
@@ -138,37 +138,4 @@ fn panel(
 
 fn shortened(label: &str) -> String {
     if label.chars().count() <= 20 { label.to_owned() } else { label.chars().take(19).chain(['…']).collect() }
-}
-
-/// Which error has which colour: equal steps of its logarithm.
-struct Colours {
-    least: f64,
-    most: f64,
-}
-
-impl Colours {
-    fn new(least: f64, most: f64) -> Self {
-        let most = if most > 0.0 { most.min(1e12) } else { 1.0 };
-        // What is a thousandth of the worst is as good as nothing
-        let least = if least.is_finite() { least.max(most / 1000.0) } else { most / 10.0 };
-        Self { least: least.min(most / 1.5), most }
-    }
-
-    fn level(&self, error: f64) -> usize {
-        let share = (error.max(self.least) / self.least).ln() / (self.most / self.least).ln();
-        ((share * LEVELS as f64) as usize).min(LEVELS - 1)
-    }
-
-    fn legend(&self, top: f64) -> String {
-        const EACH: f64 = 72.0;
-        let edge = |level: usize| self.least * (self.most / self.least).powf(level as f64 / LEVELS as f64);
-        let boxes = each(0..LEVELS, |level| {
-            let cell = rect("", (LEFT + level as f64 * EACH, top), (EACH, 12.0), "");
-            group(&format!("heat h{level}"), &format!("{} to {}", small(edge(level)), small(edge(level + 1))), &cell)
-        });
-        let edges = each(0..=LEVELS, |level| {
-            text("tick", (LEFT + level as f64 * EACH, top + 28.0), "middle", &brief(edge(level)))
-        });
-        text("tick", (LEFT - 34.0, top + 11.0), "end", "relative error") + &boxes + &edges
-    }
 }

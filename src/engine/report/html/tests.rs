@@ -7,6 +7,7 @@ use super::super::{Report, Verdict};
 use super::*;
 
 mod plots;
+mod sensitivity;
 
 fn document(mut report: Report) -> Value {
     serde_json::from_slice(&report.finish().unwrap()).unwrap()
@@ -153,7 +154,7 @@ fn poison(value: &mut Value, with: &str) {
 #[test]
 fn hostile_names_stay_text() {
     for with in ["<script>alert(1)</script>", "\"><img src=x onerror=y>", "'/~0<!--", "</style></title>\u{202e}"] {
-        for report in [compressed(), without_labels()] {
+        for report in [compressed(), without_labels(), super::super::sample::table()] {
             let mut hostile = document(report);
             poison(&mut hostile, with);
             let page = page(&hostile);

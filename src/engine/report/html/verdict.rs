@@ -2,6 +2,7 @@
 
 use super::format::{self, bytes, count, escape, fixed, milliseconds, name, percent, short_bytes, small};
 use super::read::{Doc, segment};
+use super::sensitivity;
 use crate::engine::evaluate::metric::is_share;
 
 pub(super) fn section(doc: &Doc<'_>) -> String {
@@ -54,7 +55,8 @@ fn below_floor(doc: &Doc<'_>) -> String {
 }
 
 fn no_quality(doc: &Doc<'_>) -> String {
-    if !doc.keys("/result/after/quality").is_empty() {
+    // The table of a sensitivity job is of one model, as it is
+    if sensitivity::is_there(doc) || !doc.keys("/result/after/quality").is_empty() {
         return String::new();
     }
     let reason = doc.reason("/result/after/quality").unwrap_or("the report gives no reason");
@@ -74,6 +76,9 @@ fn no_quality(doc: &Doc<'_>) -> String {
 }
 
 fn tiles(doc: &Doc<'_>) -> String {
+    if sensitivity::is_there(doc) {
+        return [size(doc), parameters(doc)].concat();
+    }
     let alone = doc.is_measured_only() && doc.get("/result/before").is_none();
     // Of a model on its own there is nothing to agree with and nothing that it was smaller than
     let (agreement, bits) = if alone { (parameters(doc), String::new()) } else { (agreement(doc), bits(doc)) };

@@ -34,6 +34,7 @@ pub(super) fn provenance() -> Provenance {
             DatasetProvenance { name: "test".into(), rows: 2_000, files: vec![file("test.jsonl", 539_527)] },
         )]),
         statistics: None,
+        table_from: None,
         evaluation: Some(EvaluationProvenance {
             metrics: vec!["accuracy".into(), "fidelity".into(), "latency".into()],
             max_seq_length: 96,

@@ -21,7 +21,8 @@ fn rules(report: &Report) -> Check {
     let what = "sums to the byte, a reason for every null";
     let mut wrong = report.check().err().unwrap_or_default();
     let (stages, planned) = (report.result.stages.len(), report.plan.as_ref().map(|plan| plan.stages.len()));
-    if planned.is_some_and(|planned| planned != stages) {
+    // A sensitivity job runs no stage on the whole model
+    if report.result.sensitivity.is_none() && planned.is_some_and(|planned| planned != stages) {
         wrong.push(format!("/result/stages has {stages} stages, the plan {}", planned.unwrap_or(0)));
     }
     if wrong.is_empty() {
@@ -142,7 +143,9 @@ fn told_twice(report: &mut Report) {
         stage.method.clone_from(&planned.method);
         (stage.size_bytes, stage.parameters) = (planned.size_bytes, planned.parameters);
     }
-    result.fallbacks = result.stages.iter().flat_map(|stage| stage.fallbacks.clone()).collect();
+    if result.sensitivity.is_none() {
+        result.fallbacks = result.stages.iter().flat_map(|stage| stage.fallbacks.clone()).collect();
+    }
     let is_whole = result.stages.len() == plan.stages.len();
     if let Some(last) = result.stages.last_mut().filter(|_| is_whole) {
         last.size_bytes = result.after.size_bytes;
@@ -159,6 +162,10 @@ fn told_twice(report: &mut Report) {
 }
 
 fn verdict(report: &mut Report) {
+    if let Some(sites) = &report.result.sensitivity {
+        report.result.verdict = Verdict::of_table(sites, report.provenance.evaluation.as_ref());
+        return;
+    }
     let told = report.result.verdict.reference_floor.map(|floor| floor.accuracy);
     let floor = report.plan.as_ref().map_or(told, |plan| plan.evaluate.floor());
     let again = Verdict::new(report.result.before.as_ref(), &report.result.after, floor);

@@ -6,6 +6,7 @@
 mod files;
 mod models;
 mod result;
+mod table;
 
 use std::collections::BTreeSet;
 
@@ -68,6 +69,7 @@ pub fn verify(report: &Report, given: &Given, effort: Effort, ctx: &RunContext<'
     checker.program(&here.pare_version);
     let inputs = checker.files(given)?;
     match &report.recipe {
+        Some(recipe) if report.result.sensitivity.is_some() => checker.table(recipe, &inputs)?,
         Some(recipe) => checker.compressed(recipe, &inputs)?,
         None => checker.measured(&inputs)?,
     }

@@ -39,7 +39,7 @@ impl Checker<'_> {
         let from = Opened { source, inspected: &inspected, checkpoint: &checkpoint };
         self.summary(&inspected.header);
         let Some(available) = self.available(&inputs.datasets)? else { return self.only_own("data can't be read") };
-        let Some((recipe, plan)) = self.plan(recipe, &inspected.header, &available)? else {
+        let Some((recipe, plan)) = self.plan(recipe, (&inspected.header, &available), plan::resolve)? else {
             return self.only_own("the recipe can't be resolved");
         };
         if self.effort == Effort::Recompress {
@@ -175,13 +175,13 @@ impl Checker<'_> {
     }
 
     /// The model's header.
-    fn summary(&mut self, header: &ModelHeader) {
+    pub(super) fn summary(&mut self, header: &ModelHeader) {
         let found = sides::summary(&self.report.model.name, header);
         self.part("/model", "what the model's files say", &found, &["/model/name"]);
     }
 
     /// What was measured, on which rows, and what counted as an answer.
-    fn how(&mut self, found: &Provenance) {
+    pub(super) fn how(&mut self, found: &Provenance) {
         if let Some(rows) = &found.evaluation {
             // Clocks are not always read again, so that metric may be missing
             self.part("/provenance/evaluation", "the rows, as tokens", rows, &["/provenance/evaluation/metrics"]);
@@ -191,12 +191,17 @@ impl Checker<'_> {
         }
     }
 
-    /// Resolves the recipe again, read as strictly as anyone's.
-    fn plan(&mut self, recipe: &Recipe, header: &ModelHeader, available: &Available) -> Result<Option<(Recipe, Plan)>> {
+    /// Resolves the recipe again, read as strictly as anyone's, as its kind of job does.
+    pub(super) fn plan(
+        &mut self,
+        recipe: &Recipe,
+        (header, available): (&ModelHeader, &Available),
+        planning: fn(&Recipe, &ModelHeader, &Available) -> Result<Plan, Vec<Problem>>,
+    ) -> Result<Option<(Recipe, Plan)>> {
         let written = serde_json::to_value(recipe).unwrap_or(Value::Null);
         let resolve = || -> Result<(Recipe, Plan), Vec<Problem>> {
             let recipe = Recipe::parse(&written)?;
-            let plan = plan::resolve(&recipe, header, available)?;
+            let plan = planning(&recipe, header, available)?;
             Ok((recipe, plan))
         };
         let what = "the recipe, resolved against the model";
