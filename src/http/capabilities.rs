@@ -5,9 +5,10 @@ use http::Uri;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::App;
 use super::error::Result;
 use super::extract::Params;
+use super::{App, jobs};
+use crate::db::jobs::JobKind;
 use crate::engine::method;
 use crate::engine::model::arch::ARCHITECTURES;
 use crate::engine::recipe::presets;
@@ -16,6 +17,7 @@ use crate::engine::recipe::presets;
 #[derive(Debug, Serialize)]
 pub(super) struct Capabilities {
     version: &'static str,
+    job_kinds: &'static [JobKind],
     methods: Value,
     families: Vec<&'static str>,
     presets: Vec<&'static str>,
@@ -43,6 +45,7 @@ pub(super) async fn show(app: App, uri: Uri) -> Result<Json<Capabilities>> {
     Params::of(&uri, &[])?;
     Ok(Json(Capabilities {
         version: env!("CARGO_PKG_VERSION"),
+        job_kinds: jobs::SUBMITTED,
         methods: method::capabilities(),
         families: ARCHITECTURES.iter().map(|family| family.model_type()).collect(),
         presets: presets().iter().map(|preset| preset.name).collect(),

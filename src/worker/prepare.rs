@@ -1,6 +1,6 @@
 //! Lays out a job's folder: its files, and `input.json`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::checkpoint;
 use super::ending::Refusal;
@@ -40,7 +40,8 @@ pub(super) async fn prepare(context: &Context, job: &Job, folder: &Path) -> Resu
         JobKind::Validate => fetch.validate().await?,
         JobKind::Compress => fetch.compress().await?,
         JobKind::Evaluate => fetch.evaluate().await?,
-        JobKind::Export | JobKind::Sensitivity => {
+        JobKind::Sensitivity => fetch.sensitivity().await?,
+        JobKind::Export => {
             let detail = format!("jobs of kind '{}' are not built yet", job.kind);
             return Err(Refusal::problem(Code::NotYetSupported, detail));
         }
@@ -84,10 +85,32 @@ impl Fetch<'_> {
         let (datasets, available) = self.datasets().await?;
         let plan = match &self.job.plan {
             Some(plan) => plan.clone(),
-            None => resolve(recipe.clone(), header, available).await?,
+            None => resolve(plan::resolve, recipe.clone(), header, available).await?,
         };
         let model = self.model_files(self.model_id()?).await?;
         Ok(Task::Compress { model, recipe, plan: Some(plan), datasets })
+    }
+
+    async fn sensitivity(&mut self) -> Result<Task, Refusal> {
+        let recipe = self.recipe()?;
+        let header = self.header(self.model_id()?).await?;
+        let (datasets, available) = self.datasets().await?;
+        let plan = match &self.job.plan {
+            Some(plan) => plan.clone(),
+            None => resolve(plan::sensitivity::plan, recipe.clone(), header, available).await?,
+        };
+        let model = self.model_files(self.model_id()?).await?;
+        Ok(Task::Sensitivity { model, recipe, plan: Some(plan), datasets, earlier: self.earlier().await? })
+    }
+
+    /// The report of an earlier job that was asked the same, where there is one.
+    async fn earlier(&self) -> Result<Option<PathBuf>, Refusal> {
+        let found = db::jobs::earlier_report(&self.context.pool, self.job).await?;
+        let Some(report) = found else { return Ok(None) };
+        let location = self.folder.join("in").join("earlier.json");
+        let text = serde_json::to_vec(&report).map_err(Refusal::internal)?;
+        tokio::fs::write(&location, text).await.map_err(Refusal::disk)?;
+        Ok(Some(location))
     }
 
     async fn evaluate(&mut self) -> Result<Task, Refusal> {
@@ -212,9 +235,17 @@ impl Known {
     }
 }
 
+/// How a kind of job is planned.
+type Planning = fn(&Recipe, &ModelHeader, &Available) -> Result<Plan, Vec<Problem>>;
+
 /// Plans where it may take its time: a large model has many sites.
-async fn resolve(recipe: Recipe, header: ModelHeader, available: Available) -> Result<Plan, Refusal> {
-    let resolved = tokio::task::spawn_blocking(move || plan::resolve(&recipe, &header, &available));
+async fn resolve(
+    planning: Planning,
+    recipe: Recipe,
+    header: ModelHeader,
+    available: Available,
+) -> Result<Plan, Refusal> {
+    let resolved = tokio::task::spawn_blocking(move || planning(&recipe, &header, &available));
     resolved.await.map_err(Refusal::internal)?.map_err(Refusal::Problems)
 }
 

@@ -118,6 +118,7 @@ async fn capabilities_name_methods_and_limits() {
     let methods = can["methods"].as_array().unwrap();
     assert!(methods.iter().any(|method| method["name"] == "quantize" && method["params"]["type"] == "object"));
     assert_eq!(can["limits"]["json_bytes"], 1 << 20);
+    assert_eq!(can["job_kinds"], serde_json::json!(["compress", "evaluate", "sensitivity"]));
     assert!(can["families"].as_array().unwrap().contains(&Value::from("bert")));
 }
 

@@ -43,6 +43,7 @@ mod resume;
 mod retention;
 mod retry;
 mod sandbox;
+mod sensitivity;
 mod statistics;
 mod store;
 mod stored;

@@ -154,7 +154,7 @@ async fn draw(
         told: told(&job),
         error: failure(&job),
         verdict: report.as_ref().map(verdict),
-        unmeasured: report.as_ref().and_then(unmeasured),
+        unmeasured: report.as_ref().filter(|_| job.kind != JobKind::Sensitivity).and_then(unmeasured),
         curl: curl(&files, &origin(headers)),
         files: files.into_iter().map(file).collect(),
         timeline: job_log::timeline(&job),
@@ -190,6 +190,13 @@ fn again(job: &Job) -> Option<String> {
             let metrics = metrics.into_iter().flatten().filter_map(Value::as_str);
             pairs.extend(metrics.map(|metric| ("metrics", metric.to_owned())));
         }
+        JobKind::Sensitivity => {
+            pairs.push(("kind", "sensitivity".to_owned()));
+            pairs.extend(job.recipe_name.clone().map(|name| ("recipe_name", name)));
+            let bits = job.recipe.as_ref().and_then(|recipe| recipe.pointer("/sensitivity/bits")?.as_array());
+            let bits: Vec<String> = bits.into_iter().flatten().map(ToString::to_string).collect();
+            pairs.extend((!bits.is_empty()).then(|| ("bits", bits.join(", "))));
+        }
         _ => return None,
     }
     for (name, id) in [
@@ -213,7 +220,7 @@ fn phases(job: &Job) -> Vec<Phase> {
     }
     let all: &[&'static str] = match job.kind {
         JobKind::Validate => &["queued", "loading"],
-        JobKind::Evaluate => &["queued", "loading", "evaluating"],
+        JobKind::Evaluate | JobKind::Sensitivity => &["queued", "loading", "evaluating"],
         _ => &["queued", "loading", "compressing", "packaging", "evaluating"],
     };
     let now = match (job.state, job.phase.as_deref()) {
@@ -341,6 +348,11 @@ async fn facts(app: &App, job: &Job) -> Result<Vec<(&'static str, Markup)>> {
     }
     if job.kind == JobKind::Compress {
         facts.push(("Recipe", Markup::text(&title(job))));
+    }
+    if let Some(tried) = job.plan.as_ref().and_then(|plan| plan.sensitivity.as_ref()) {
+        let bits: Vec<String> = tried.bits.iter().map(ToString::to_string).collect();
+        facts.push(("Bits", Markup(bits.join(", "))));
+        facts.push(("Changes that are tried", Markup(grouped(tried.cells))));
     }
     if let Some(tokens) = job.plan.as_ref().map(|plan| plan.evaluate.max_seq_length) {
         facts.push(("Tokens of a row", Markup(grouped(tokens as u64))));

@@ -72,6 +72,7 @@ pub(super) fn title(job: &Job) -> String {
     match job.kind {
         JobKind::Compress => recipe_title(job.recipe_name.as_deref(), job.recipe.as_ref()),
         JobKind::Evaluate => "measured as it is".to_owned(),
+        JobKind::Sensitivity => "every site alone".to_owned(),
         kind => kind.to_string(),
     }
 }

@@ -50,7 +50,7 @@ pub(super) async fn list(app: App, InQuery(query): InQuery) -> Result<Response> 
     page(&JobsPage {
         frame: Frame::new("Jobs", "/jobs").live(is_live),
         states: chosen(&states, "state"),
-        kinds: chosen(&["compress", "evaluate", "validate"], "kind"),
+        kinds: chosen(&["compress", "evaluate", "sensitivity", "validate"], "kind"),
         models: choices::of(&models, ModelId::PREFIX, query.get("model_id")),
         label: query.text("label"),
         is_filtered: FILTERS.iter().any(|name| query.get(name).is_some()),

@@ -24,6 +24,7 @@ mod new_job;
 mod plan;
 mod recipes;
 mod results;
+mod sensitivity;
 mod show;
 mod tensors;
 mod upload_form;

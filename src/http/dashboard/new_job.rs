@@ -9,7 +9,7 @@ use super::choices::{self, Choice};
 use super::form::{Fields, InBody, InQuery};
 use super::frame::{Frame, Problems, page_with, see};
 use super::jobs::CHOICES;
-use super::{measure, plan};
+use super::{measure, plan, sensitivity};
 use crate::db::{self, ListFilter};
 use crate::engine::recipe::presets;
 use crate::http::error::{Detail, Result};
@@ -86,6 +86,9 @@ pub(super) async fn show(app: App, InQuery(query): InQuery, headers: HeaderMap) 
     if measure::is_asked_for(&query) {
         return measure::form(&app, &query, StatusCode::OK, &Problems::default()).await;
     }
+    if sensitivity::is_asked_for(&query) {
+        return sensitivity::form(&app, &query, StatusCode::OK, &Problems::default()).await;
+    }
     if query.get("step") != Some("plan") {
         return form(&app, &query, StatusCode::OK, &Problems::default()).await;
     }
@@ -103,6 +106,9 @@ pub(super) async fn show(app: App, InQuery(query): InQuery, headers: HeaderMap) 
 pub(super) async fn start(app: App, InBody(fields): InBody) -> Result<Response> {
     if measure::is_asked_for(&fields) {
         return measure::start(&app, &fields).await;
+    }
+    if sensitivity::is_asked_for(&fields) {
+        return sensitivity::start(&app, &fields).await;
     }
     let started = async {
         let checked = jobs::check(&app, &body(&fields)).await?;

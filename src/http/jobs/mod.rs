@@ -13,6 +13,7 @@ mod submit;
 
 pub(super) use archive::archive;
 pub(super) use read::{cancel, delete, events, find, get, list, stop};
+pub(super) use request::SUBMITTED;
 pub(super) use results::{ARTIFACT, artifacts, find_report, report, report_page};
 pub(super) use retry::{again, retry};
 pub(super) use stream::stream;

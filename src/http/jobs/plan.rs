@@ -12,7 +12,7 @@ use crate::engine::evaluate::labels;
 use crate::engine::model::ModelHeader;
 use crate::engine::plan::{self, Available, Plan};
 use crate::engine::problem::{Code, Problem, nearest};
-use crate::engine::recipe::{Evaluate, Recipe, presets};
+use crate::engine::recipe::{Evaluate, Recipe, for_sensitivity, presets};
 use crate::http::error::{Detail, Error, Result};
 use crate::http::{App, code, nulls, recipes};
 use crate::id::ModelId;
@@ -103,7 +103,7 @@ fn first(errors: &[Problem]) -> String {
     errors.first().map_or_else(|| "its problems are unknown".to_owned(), ToString::to_string)
 }
 
-/// A recipe as it will be run, with `evaluate` of the job in its place.
+/// A recipe as it will be run, with `evaluate` and `sensitivity` of the job in their places.
 pub(super) struct Written {
     pub(super) value: Value,
     pub(super) recipe: Recipe,
@@ -118,13 +118,18 @@ pub(super) async fn recipe(app: &App, request: &Request) -> Result<Option<Writte
     let mut value = match &request.recipe {
         Source::Given(value) => nulls::without(value),
         Source::Named(name) => recipes::by_name(app, name).await?.ok_or_else(|| unknown_recipe(name))?,
+        Source::Nowhere if request.kind == JobKind::Sensitivity => {
+            serde_json::to_value(for_sensitivity()).map_err(Error::internal)?
+        }
         Source::Nowhere => {
             check_evaluate(request)?;
             return Ok(None);
         }
     };
-    if let (Some(evaluate), Value::Object(recipe)) = (&request.evaluate, &mut value) {
-        recipe.insert("evaluate".to_owned(), evaluate.clone());
+    for (part, given) in [("evaluate", &request.evaluate), ("sensitivity", &request.sensitivity)] {
+        if let (Some(given), Value::Object(recipe)) = (given, &mut value) {
+            recipe.insert(part.to_owned(), given.clone());
+        }
     }
     match Recipe::parse(&value) {
         Ok(recipe) => Ok(Some(Written { value, recipe })),
@@ -152,7 +157,8 @@ fn unknown_recipe(name: &str) -> Error {
 
 /// A recipe's problem as one of the job's body.
 fn place(request: &Request, problem: Problem) -> Detail {
-    if request.evaluate.is_some() && problem.pointer.starts_with("/evaluate") {
+    let own = [("/evaluate", &request.evaluate), ("/sensitivity", &request.sensitivity)];
+    if own.iter().any(|(part, given)| given.is_some() && problem.pointer.starts_with(part)) {
         return problem.into();
     }
     match &request.recipe {
@@ -180,7 +186,11 @@ pub(super) fn resolve(
     if request.kind == JobKind::Evaluate {
         problems.extend(unmeasurable(request, inputs));
     }
-    let planned = written.map(|written| plan::resolve(&written.recipe, header, &inputs.available())).transpose();
+    let planned = written.map(|written| match request.kind {
+        JobKind::Sensitivity => plan::sensitivity::plan(&written.recipe, header, &inputs.available()),
+        _ => plan::resolve(&written.recipe, header, &inputs.available()),
+    });
+    let planned = planned.transpose();
     match planned {
         Ok(plan) if problems.is_empty() => Ok(plan),
         Ok(_) => Err(problems),

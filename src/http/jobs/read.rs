@@ -61,7 +61,7 @@ pub(crate) async fn list(app: App, uri: Uri) -> Result<Json<List<Shown>>> {
     let params = Params::of(&uri, KNOWN)?;
     let page = Page::of(&params)?;
     let filter = JobFilter {
-        kind: params.parse::<JobKind>("kind", "validate, compress or evaluate")?,
+        kind: params.parse::<JobKind>("kind", "validate, compress, evaluate or sensitivity")?,
         state: params
             .parse::<JobState>("state", "queued, running, cancelling, succeeded, failed, cancelled or expired")?,
         model_id: params.parse::<ModelId>("model_id", "an id of the form mdl_<uuid>")?,

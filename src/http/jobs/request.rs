@@ -25,6 +25,7 @@ const FIELDS: &[&str] = &[
     "recipe_name",
     "recipe",
     "evaluate",
+    "sensitivity",
     "calibration_dataset_id",
     "training_dataset_id",
     "validation_dataset_id",
@@ -36,6 +37,8 @@ const FIELDS: &[&str] = &[
     "priority",
     "labels",
 ];
+/// The kinds of jobs that are submitted; the others the server makes itself, or can't do yet.
+pub(crate) const SUBMITTED: &[JobKind] = &[JobKind::Compress, JobKind::Evaluate, JobKind::Sensitivity];
 /// The fields that every kind takes.
 const COMMON: &[&str] = &["kind", "deadline_seconds", "priority", "labels"];
 
@@ -95,6 +98,7 @@ pub(crate) struct Request {
     pub(crate) model_id: ModelId,
     pub(crate) recipe: Source,
     pub(crate) evaluate: Option<Value>,
+    pub(crate) sensitivity: Option<Value>,
     pub(crate) datasets: Vec<(Role, DatasetId)>,
     pub(crate) reference_model_id: Option<ModelId>,
     pub(crate) deadline_seconds: Option<u32>,
@@ -116,7 +120,15 @@ impl Request {
         if kind == JobKind::Evaluate {
             require(&mut fields, "evaluation_dataset_id", "the rows that are measured on");
         }
-        let recipe = if kind == JobKind::Compress { source(&mut fields) } else { Source::Nowhere };
+        let recipe = match kind {
+            JobKind::Compress => source(&mut fields),
+            JobKind::Sensitivity => {
+                require_text(&mut fields);
+                perhaps_source(&mut fields)
+            }
+            _ => Source::Nowhere,
+        };
+        let sensitivity = fields.object("sensitivity").cloned().map(|fields| nulls::without(&Value::Object(fields)));
         let evaluate = fields.object("evaluate").cloned().map(|fields| nulls::without(&Value::Object(fields)));
         let datasets = Role::ALL.iter().filter_map(|role| Some((*role, fields.id(role.field())?))).collect();
         let model_id = fields.id("model_id");
@@ -131,6 +143,7 @@ impl Request {
                 model_id,
                 recipe,
                 evaluate,
+                sensitivity,
                 datasets,
                 reference_model_id,
                 deadline_seconds: deadline.and_then(|seconds| u32::try_from(seconds).ok()),
@@ -155,18 +168,18 @@ fn kind(fields: &mut Fields<'_>) -> Option<JobKind> {
         return None;
     };
     match text.parse() {
-        Ok(kind @ (JobKind::Compress | JobKind::Evaluate)) => return Some(kind),
+        Ok(kind) if SUBMITTED.contains(&kind) => return Some(kind),
         Ok(JobKind::Validate) => {
             let detail = "'validate' is made by the server alone, when something is uploaded";
             fields.add("kind", Code::OutOfRange, detail);
         }
         Ok(kind) => {
-            let detail = format!("jobs of kind '{kind}' are not supported yet; compress and evaluate are");
+            let detail = format!("jobs of kind '{kind}' are not supported yet; compress, evaluate and sensitivity are");
             fields.add("kind", Code::NotYetSupported, detail);
         }
         Err(_) => {
             let shown: String = text.chars().take(80).collect();
-            let detail = format!("there is no kind '{shown}'; compress and evaluate are");
+            let detail = format!("there is no kind '{shown}'; compress, evaluate and sensitivity are");
             fields.add("kind", Code::OutOfRange, detail);
         }
     }
@@ -177,6 +190,15 @@ fn kind(fields: &mut Fields<'_>) -> Option<JobKind> {
 fn refuse_foreign(fields: &mut Fields<'_>, kind: JobKind) {
     let own: &[&str] = match kind {
         JobKind::Evaluate => &["model_id", "evaluate", "evaluation_dataset_id", "reference_model_id"],
+        JobKind::Sensitivity => &[
+            "model_id",
+            "recipe_name",
+            "recipe",
+            "evaluate",
+            "sensitivity",
+            "calibration_dataset_id",
+            "training_dataset_id",
+        ],
         _ => &[
             "model_id",
             "recipe_name",
@@ -200,6 +222,20 @@ fn require(fields: &mut Fields<'_>, field: &'static str, what: &str) {
     if fields.value(field).is_none() {
         fields.add(field, Code::MissingField, format!("'{field}' is wanted: {what}"));
     }
+}
+
+/// Text that sites are fed, and that answers are compared on.
+fn require_text(fields: &mut Fields<'_>) {
+    if fields.value("training_dataset_id").is_none() {
+        let what = "text of the task, of which a tenth is held out to compare answers on; or 'training_dataset_id'";
+        require(fields, "calibration_dataset_id", what);
+    }
+}
+
+/// At most one of `recipe_name` and `recipe`.
+fn perhaps_source(fields: &mut Fields<'_>) -> Source {
+    let is_given = ["recipe_name", "recipe"].iter().any(|field| fields.value(field).is_some());
+    if is_given { source(fields) } else { Source::Nowhere }
 }
 
 /// Exactly one of `recipe_name` and `recipe`.
@@ -295,9 +331,32 @@ mod tests {
     }
 
     #[test]
+    fn a_table_needs_a_model_and_text_and_takes_a_recipe_or_none() {
+        let (model, data) = (ModelId::new(), DatasetId::new());
+        let body = json!({
+            "kind": "sensitivity", "model_id": model, "training_dataset_id": data, "sensitivity": {"bits": [4, 8]},
+        });
+        let request = Request::parse(&body).unwrap();
+        assert_eq!((request.kind, &request.recipe), (JobKind::Sensitivity, &Source::Nowhere));
+        assert_eq!(request.sensitivity, Some(json!({"bits": [4, 8]})));
+        check(
+            &json!({"kind": "sensitivity", "recipe_name": "int4", "recipe": {}, "evaluation_dataset_id": data}),
+            &[
+                ("/evaluation_dataset_id", "unknown_field"),
+                ("/model_id", "missing_field"),
+                ("/calibration_dataset_id", "missing_field"),
+                ("/recipe", "out_of_range"),
+            ],
+        );
+        check(
+            &json!({"model_id": model, "recipe_name": "int4", "sensitivity": {}}),
+            &[("/sensitivity", "unknown_field")],
+        );
+    }
+
+    #[test]
     fn kinds_that_are_not_there_say_so() {
         check(&json!({"kind": "export"}), &[("/kind", "not_yet_supported")]);
-        check(&json!({"kind": "sensitivity"}), &[("/kind", "not_yet_supported")]);
         check(&json!({"kind": "validate"}), &[("/kind", "out_of_range")]);
         check(&json!({"kind": "Compress"}), &[("/kind", "out_of_range")]);
         check(

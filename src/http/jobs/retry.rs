@@ -69,7 +69,7 @@ fn deadline(body: &Value) -> Result<Option<u32>> {
 
 /// Whether a job may be retried.
 fn check(old: &Job) -> Result<()> {
-    if !matches!(old.kind, JobKind::Compress | JobKind::Evaluate) {
+    if !matches!(old.kind, JobKind::Compress | JobKind::Evaluate | JobKind::Sensitivity) {
         let detail = format!(
             "job {} is of kind '{}', which the server makes by itself: upload the model or dataset again",
             old.id, old.kind
@@ -101,6 +101,7 @@ fn request(old: &Job, deadline_seconds: Option<u32>) -> Result<Request> {
             (None, None) => Source::Nowhere,
         },
         evaluate: old.evaluate.clone(),
+        sensitivity: None, // it stands in the recipe
         datasets: datasets.into_iter().filter_map(|(role, id)| Some((role, id?))).collect(),
         reference_model_id: old.reference_model_id,
         deadline_seconds: deadline_seconds.or_else(|| u32::try_from(given_seconds).ok()),

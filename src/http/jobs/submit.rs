@@ -95,8 +95,8 @@ async fn store_in(app: &App, conn: &mut PgConnection, new: &NewJob) -> Result<Jo
 
 /// `validate_only` asks for a plan, so there must be one to give.
 fn refuse_unplannable(request: &Request, inputs: &Inputs) -> Result<()> {
-    if request.kind != JobKind::Compress {
-        let detail = "validate_only answers with a plan, which only a job of kind 'compress' has";
+    if !matches!(request.kind, JobKind::Compress | JobKind::Sensitivity) {
+        let detail = "validate_only answers with a plan, which only jobs of kind 'compress' and 'sensitivity' have";
         return Err(Error::invalid(vec![Detail::new("/kind", Code::NotYetSupported, detail)]));
     }
     if inputs.are_ready() {
