@@ -17,6 +17,7 @@ mod plan;
 mod restore;
 mod run_job;
 mod run_postgres;
+mod sensitivity;
 mod serve;
 mod state;
 mod stop;
@@ -112,6 +113,7 @@ enum Command {
     Plan(plan::Args),
     Methods(methods::Args),
     Evaluate(evaluate::Args),
+    Sensitivity(sensitivity::Args),
     Upload(upload::Args),
     VerifyReport(verify_report::Args),
     /// Run one job in this process; a worker starts it.
@@ -145,6 +147,7 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Sensitivity(args) => sensitivity::run(args),
         Command::Upload(args) => upload::run(args),
         Command::VerifyReport(args) => verify_report::run(args),
         Command::RunJob(job) => job.run(),
