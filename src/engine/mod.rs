@@ -3,6 +3,7 @@
 //! All that it knows of the outside comes in through [`context::RunContext`]. [`job`] is what a run is given and what
 //! it leaves; [`plan`] resolves a recipe against a model's header and reads no weights.
 
+pub mod allocate;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod context;

@@ -4,7 +4,7 @@ use super::cloze::Cloze;
 use super::fidelity::MeasuredOn;
 use super::rows::{Questions, Rows, fits, random, special};
 use crate::engine::context::RunContext;
-use crate::engine::data::{Part, Reader, Tokenizer};
+use crate::engine::data::{Encoded, Part, Reader, Tokenizer};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::job::{Datasets, Source};
 use crate::engine::model::ModelSpec;
@@ -40,17 +40,22 @@ pub(super) fn choose(
         (random(spec, tokenizer, max_seq_length, seed), MeasuredOn::Vocabulary)
     };
     fits(spec, &encoded)?;
-    let cloze = if spec.head == Head::CausalLanguage {
+    let cloze = ask(spec, tokenizer, encoded, seed);
+    if cloze.is_empty() {
+        let detail = "there is no token to foretell: texts of two tokens or more are needed";
+        return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
+    }
+    Ok(Rows { questions: Questions::Tokens(cloze), measured_on, labels: None, special: special(spec, tokenizer) })
+}
+
+/// What rows of tokens ask of a language model.
+pub(super) fn ask(spec: &ModelSpec, tokenizer: Option<&Tokenizer>, encoded: Encoded, seed: u64) -> Cloze {
+    if spec.head == Head::CausalLanguage {
         Cloze::next(encoded)
     } else {
         // Without a tokenizer there is no telling which token hides others: the padding token then
         let mask = tokenizer.and_then(Tokenizer::mask_token).unwrap_or(spec.pad_token_id);
         let kept = tokenizer.map(Tokenizer::special_ids).unwrap_or_default();
         Cloze::hidden(encoded, mask, &kept, seed)
-    };
-    if cloze.is_empty() {
-        let detail = "there is no token to foretell: texts of two tokens or more are needed";
-        return Err(EngineError::invalid("/evaluation", Code::DatasetInvalid, detail));
     }
-    Ok(Rows { questions: Questions::Tokens(cloze), measured_on, labels: None, special: special(spec, tokenizer) })
 }

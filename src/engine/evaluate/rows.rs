@@ -151,6 +151,22 @@ pub fn choose(
     Ok(rows)
 }
 
+/// Rows of calibration text, to set answers against the original's.
+///
+/// # Errors
+///
+/// A tokenizer that can't be read.
+pub fn of_calibration(spec: &ModelSpec, checkpoint: &Checkpoint, encoded: Encoded, seed: u64) -> Result<Rows> {
+    let tokenizer = tokenizer(checkpoint)?;
+    let special = special(spec, tokenizer.as_ref());
+    let questions = if matches!(spec.head, Head::CausalLanguage | Head::MaskedLanguage) {
+        Questions::Tokens(language_rows::ask(spec, tokenizer.as_ref(), encoded, seed))
+    } else {
+        of_texts(spec, tokenizer.as_ref(), encoded)
+    };
+    Ok(Rows { questions, measured_on: MeasuredOn::HeldOutCalibration, labels: None, special })
+}
+
 /// What a dataset asks, and what is right where it says so.
 fn ask(
     spec: &ModelSpec,

@@ -19,12 +19,20 @@ pub fn sweep(
     mut round: impl FnMut(usize, usize, f32) -> f32,
 ) {
     let width = to - from;
-    assert!(from < to && to <= size && to <= stride && upper.len() == size * size && errors.len() == rows.len() / stride * width);
+    assert!(
+        from < to
+            && to <= size
+            && to <= stride
+            && upper.len() == size * size
+            && errors.len() == rows.len() / stride * width
+    );
     wide!({
         for column in from..to {
             let line = &upper[column * size + column..column * size + to];
             let own = line[0];
-            for (row, (weights, errors)) in rows.chunks_exact_mut(stride).zip(errors.chunks_exact_mut(width)).enumerate() {
+            for (row, (weights, errors)) in
+                rows.chunks_exact_mut(stride).zip(errors.chunks_exact_mut(width)).enumerate()
+            {
                 let behind = &mut weights[column..to];
                 let rounded = round(row, column, behind[0]);
                 let error = (behind[0] - rounded) / own;

@@ -122,9 +122,7 @@ mod tests {
     /// `tr(D H Dᵀ)`.
     fn loss(weights: &[f32], rounded: &[f32], metric: &[f64], size: usize) -> f64 {
         let off: Vec<f64> = weights.iter().zip(rounded).map(|(a, b)| f64::from(a - b)).collect();
-        let line = |d: &[f64]| -> f64 {
-            (0..size * size).map(|at| d[at / size] * metric[at] * d[at % size]).sum()
-        };
+        let line = |d: &[f64]| -> f64 { (0..size * size).map(|at| d[at / size] * metric[at] * d[at % size]).sum() };
         off.chunks_exact(size).map(line).sum()
     }
 
@@ -190,7 +188,8 @@ mod tests {
 
     #[test]
     fn on_the_mean_it_loses_less_than_rounding_each_by_itself_in_any_order() {
-        let draws: Vec<f64> = (0..400 * 200).map(|i| (f64::from(i * 7919 % 10_007) / 10_007.0 - 0.5) + f64::from(i % 200 / 50)).collect();
+        let draws: Vec<f64> =
+            (0..400 * 200).map(|i| (f64::from(i * 7919 % 10_007) / 10_007.0 - 0.5) + f64::from(i % 200 / 50)).collect();
         let metric = metric(200, &draws);
         let weights: Vec<f32> = (0..40 * 200).map(|i| (i * 104_729 % 9973) as f32 / 1000.0 - 5.0).collect();
         let plain: Vec<f32> = weights.iter().map(|w| w.round_ties_even()).collect();
@@ -210,7 +209,9 @@ mod tests {
         assert!(Feedback::new(&flat, 4, 0.01, false).unwrap().damp_percent <= 0.01);
         let negative = [1.0, 5.0, 5.0, 1.0];
         assert!(Feedback::new(&negative, 2, 0.01, false).is_none());
-        assert!(Feedback::new(&[1.0, 1.5, 1.5, 1.0], 2, 0.1, false).is_some_and(|f| (f.damp_percent - 1.0).abs() < 1e-12));
+        assert!(
+            Feedback::new(&[1.0, 1.5, 1.5, 1.0], 2, 0.1, false).is_some_and(|f| (f.damp_percent - 1.0).abs() < 1e-12)
+        );
         assert!(Feedback::new(&[0.0; 4], 2, 0.01, true).is_some());
     }
 }

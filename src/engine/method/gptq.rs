@@ -129,7 +129,9 @@ impl Sweep {
         let mut kept = Kept { cost: work.cost(&plain)?, map: plain };
         let mut swept = false;
         match self.feedback(&work, &mut fallbacks) {
-            None => fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor")),
+            None => {
+                fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor"))
+            }
             Some(feedback) => {
                 let target = self.target(&work, &linear.map)?;
                 let shifts = if site.is_centered { vec![None, Some(())] } else { vec![None] };

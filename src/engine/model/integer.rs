@@ -23,7 +23,12 @@ impl Integer {
     ///
     /// Codes and scales that are not as many as the shape says.
     pub fn new(grouped: &Grouped) -> Result<Option<Self>> {
-        if grouped.bits != 8 || grouped.group_size.is_some() || grouped.zeros.is_some() || grouped.r#in > MOST_COLUMNS {
+        if grouped.bits != 8
+            || grouped.group_size.is_some()
+            || grouped.per_tensor
+            || grouped.zeros.is_some()
+            || grouped.r#in > MOST_COLUMNS
+        {
             return Ok(None);
         }
         let packed = Packed::new(&grouped.codes, &grouped.scales, (grouped.out, grouped.r#in))?;
@@ -38,6 +43,7 @@ impl Integer {
             r#in,
             bits: 8,
             group_size: None,
+            per_tensor: false,
             codes: self.packed.codes(),
             scales: self.packed.scales().to_vec(),
             zeros: None,
@@ -49,7 +55,7 @@ impl Integer {
     pub fn layout(&self) -> Layout {
         let (out, r#in) = self.packed.shape();
         let scale_dtype = self.scale_dtype;
-        Layout::Grouped { out, r#in, bits: 8, group_size: None, symmetric: true, scale_dtype }
+        Layout::Grouped { out, r#in, bits: 8, group_size: None, per_tensor: false, symmetric: true, scale_dtype }
     }
 
     /// [`int8::linear()`].

@@ -1,5 +1,6 @@
 //! A recipe resolved against one model: every default filled in, every problem found, every byte predicted.
 
+pub mod allocation;
 mod forms;
 mod metrics;
 mod predict;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::data::Target;
 use super::export::packed;
 
+pub use allocation::PlannedAllocation;
 pub use forms::forms;
 pub use predict::{Parts, goes_by_rows, is_streamed};
 pub use resolve::resolve;
@@ -29,6 +31,9 @@ pub struct Plan {
     pub calibration: Option<PlannedCalibration>,
     /// The stages with all defaults.
     pub stages: Vec<PlannedStage>,
+    /// How a budget is shared out over the sites of the last stage; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<PlannedAllocation>,
     /// How the result is measured, with all defaults.
     pub evaluate: PlannedEvaluate,
     /// What a sensitivity job tries; absent of other kinds.
@@ -43,6 +48,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the predicted bytes of the weight file are the most that it may have: they depend on the weights where they are
+    /// coded, and on what was measured where a budget was shared out.
+    pub fn is_bounded(&self) -> bool {
+        self.is_packed() || self.allocation.is_some()
+    }
+
     /// Whether the weight file is entropy-coded: then its predicted bytes are an upper bound.
     pub fn is_packed(&self) -> bool {
         self.export.iter().any(|format| format == packed::FORMAT)
@@ -93,7 +104,7 @@ impl PlannedEvaluate {
     }
 }
 
-/// Predictions. Bytes are exact, but of a packed file, of which they are an upper bound.
+/// Predictions. Bytes are exact, but for files of which they are an upper bound ([`Plan::is_bounded`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
     /// Weight files of the first format.

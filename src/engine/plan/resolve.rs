@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::allocation::{self, PlannedAllocation};
 use super::predict::{coding, kept_bytes, predict};
 use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
 use crate::engine::export::{hf, packed};
@@ -32,23 +33,34 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     let mut stages = Vec::new();
     let mut wants = false;
     let mut left_out = Vec::new();
+    let mut before_last = forms.clone();
     for (i, stage) in recipe.stages.iter().enumerate() {
+        let before = forms.clone();
         match plan_stage(stage, &format!("/stages/{i}"), header, &sites, &mut forms, available) {
             Ok(Some((planned, looks))) => {
                 wants |= looks;
                 stages.push(planned);
+                before_last = before;
             }
             Ok(None) => left_out.push(i),
             Err(found) => problems.extend(found),
         }
     }
     problems.extend(check_export(&recipe.export));
+    let mut allocation = None;
+    if let Some(asked) = recipe.constraints.as_ref().filter(|_| problems.is_empty()) {
+        match allocation::plan(asked, &mut stages, header, &before_last, available) {
+            Ok((planned, after)) => (allocation, forms) = (Some(planned), after),
+            Err(found) => problems.extend(found),
+        }
+    }
     let evaluate = plan_evaluate(recipe, header, available).map_err(|p| problems.extend(p)).ok();
     let weights = hf::Manifest::new(header, &forms).map(|m| m.file_bytes());
     let (Ok(size_bytes), Some(evaluate), true) = (weights, evaluate, problems.is_empty()) else {
         return Err(problems);
     };
-    let calibration = wants.then(|| plan_calibration(recipe, header, available));
+    let size_bytes = allocation.as_ref().map_or(size_bytes, |planned: &PlannedAllocation| planned.most_bytes);
+    let calibration = (wants || allocation.is_some()).then(|| plan_calibration(recipe, header, available));
     let mut predicted = predict(header, &forms.layouts, (&stages, &evaluate), available, size_bytes);
     let is_packed = recipe.export.iter().any(|format| format == packed::FORMAT);
     if is_packed {
@@ -71,6 +83,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
         seed: recipe.seed,
         calibration,
         stages,
+        allocation,
         evaluate,
         sensitivity: None,
         export: recipe.export.clone(),
@@ -101,7 +114,8 @@ fn plan_stage(
         return Err(one("/method", Code::DataMissing, detail));
     }
     let wanted = (stage.targets.as_deref(), stage.if_present);
-    let selection = Selection::new(wanted, spec.default_targets, &stage.ignore, header).map_err(|found| under(found, at))?;
+    let selection =
+        Selection::new(wanted, spec.default_targets, &stage.ignore, header).map_err(|found| under(found, at))?;
     let targets: Vec<usize> = (0..sites.len()).filter(|i| selection.contains(&sites[*i].site)).collect();
     if targets.is_empty() && stage.if_present {
         return Ok(None);

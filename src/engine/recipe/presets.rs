@@ -39,6 +39,7 @@ static FOR_SENSITIVITY: LazyLock<Recipe> = LazyLock::new(|| Recipe {
         method: "quantize".to_owned(),
         targets: None,
         ignore: Vec::new(),
+        if_present: false,
         params: [
             ("bits", json!(4)),
             ("group_size", json!(64)),
@@ -49,6 +50,7 @@ static FOR_SENSITIVITY: LazyLock<Recipe> = LazyLock::new(|| Recipe {
         .into_iter()
         .collect(),
     }],
+    constraints: None,
     evaluate: Evaluate::default(),
     sensitivity: None,
     export: default_export(),
@@ -68,8 +70,10 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
     let int8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" });
     let w8a8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse", "activations": "dynamic" });
     let int4 = json!({ "bits": 4, "group_size": 64, "symmetric": false });
-    let eight = |targets: &[&str]| json!({ "method": "quantize", "targets": targets, "if_present": true, "params": int8 });
-    let all_but_dear = |params: &Value| json!([{ "method": "quantize", "ignore": ["embedding.token_type"], "params": params }]);
+    let eight =
+        |targets: &[&str]| json!({ "method": "quantize", "targets": targets, "if_present": true, "params": int8 });
+    let all_but_dear =
+        |params: &Value| json!([{ "method": "quantize", "ignore": ["embedding.token_type"], "params": params }]);
     let by_gptq = json!([eight(&dear), { "method": "gptq", "targets": ["**"], "ignore": dear, "params": int4 }]);
     let stages = |stages: Value| json!({ "version": 1, "stages": stages });
     vec![
@@ -106,6 +110,11 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
             "int4-all",
             "Every weight to 4 bits in groups of 64, linear maps by GPTQ, a classifier to 8. Needs calibration text.",
             stages(by_gptq.clone()),
+        ),
+        (
+            "mixed-4bit",
+            "As int4-all and no larger, with 4 or 8 bits and groups of 32 to 128 where answers need them. Needs calibration text.",
+            json!({ "version": 1, "stages": by_gptq, "constraints": { "effective_bits": 4.38 } }),
         ),
         (
             "share-4bit",

@@ -5,6 +5,7 @@
 //! clocks and memory are in `measurements`.
 
 pub mod accounting;
+mod allocation;
 mod check;
 pub mod compare;
 pub mod differences;
@@ -28,6 +29,7 @@ use super::model::{Dtype, Support};
 use super::plan::Plan;
 use super::recipe::Recipe;
 
+pub use allocation::{Allocated, Allocation};
 pub use check::ReportError;
 pub use histogram::SiteHistogram;
 pub use measurements::{Compression, LatencyComparison, Measurements, PredictedCost};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::allocation::Allocation;
 use super::histogram::SiteHistogram;
 use super::sensitivity::SiteSensitivity;
 use super::verdict::Verdict;
@@ -33,7 +34,7 @@ pub struct Outcome {
     /// Long range, positions, head balance.
     pub probes: Option<Probes>,
     /// Chosen ranks, heads or bits, against the uniform alternative.
-    pub allocation: Option<Value>,
+    pub allocation: Option<Allocation>,
     /// The table of a sensitivity job.
     pub sensitivity: Option<Vec<SiteSensitivity>>,
     /// Loss and held-out divergence by step.

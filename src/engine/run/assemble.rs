@@ -22,8 +22,8 @@ use crate::engine::recipe::Recipe;
 use crate::engine::report::accounting::{self, Accounting};
 use crate::engine::report::histogram;
 use crate::engine::report::{
-    ArtifactReport, Compression, LatencyComparison, Measurements, Outcome, PredictedCost, Report, SiteHistogram,
-    SiteReport, StageReport, VERSION, Verdict,
+    Allocation, ArtifactReport, Compression, LatencyComparison, Measurements, Outcome, PredictedCost, Report,
+    SiteHistogram, SiteReport, StageReport, VERSION, Verdict,
 };
 
 /// All that is known when a compression is done.
@@ -40,6 +40,8 @@ pub(super) struct Compressed<'a> {
     pub(super) errors: Vec<Distance>,
     /// What was not done as asked, by stage.
     pub(super) fallbacks: Vec<Vec<Fallback>>,
+    /// How a budget was shared out.
+    pub(super) allocation: Option<&'a Allocation>,
     /// The models themselves, where anything is measured by running them.
     pub(super) models: Option<Models<'a>>,
     pub(super) artifacts: &'a [OutputFile],
@@ -98,7 +100,7 @@ pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &
         sites,
         bytes_by_category: accounting::compare(Some(&account), &accounts),
         probes: probes(done, scoring.zip(answers.result.as_ref()), ctx)?,
-        allocation: None,
+        allocation: done.allocation.cloned(),
         sensitivity: None,
         training: None,
         artifacts: artifacts(done.artifacts, done.parity),

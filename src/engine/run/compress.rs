@@ -8,24 +8,25 @@ use super::assemble::{self, Compressed, Models};
 use super::distance::Distance;
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{calibrated, distance, files, following, loaders, streamed};
+use super::{allocated, calibrated, distance, files, following, loaders, streamed};
 use crate::engine::calibrate;
 use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
-use crate::engine::data::{Dataset, Hashes, overlap};
+use crate::engine::data::{Dataset, Encoded, Hashes, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
 use crate::engine::export::{hf, packed, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
-use crate::engine::method::{self, Action, Fallback};
+use crate::engine::method::{self, Action, Fallback, SiteAction};
 use crate::engine::model::build::Model;
 use crate::engine::model::checkpoint::Checkpoint;
 use crate::engine::model::inspect::{Inspected, inspect};
 use crate::engine::model::linear::Linear;
 use crate::engine::model::{ModelSpec, SiteSpec};
-use crate::engine::plan::{self, Available, Plan, PlannedStage};
+use crate::engine::plan::{self, Available, Plan, PlannedAllocation, PlannedEvaluate, PlannedStage};
 use crate::engine::problem::{Code, Problem};
 use crate::engine::recipe::Recipe;
+use crate::engine::report::Allocation;
 
 /// The folder below scratch that results are left in.
 pub const OUT: &str = "out";
@@ -86,6 +87,7 @@ impl Run<'_> {
             parity: 0.0,
             errors: done.errors,
             fallbacks: done.fallbacks,
+            allocation: None,
             models: None,
             artifacts: &artifacts,
             wall: ctx.stopwatch.elapsed().saturating_sub(self.started),
@@ -104,7 +106,7 @@ impl Run<'_> {
         let original = Model::load(from.inspected, from.checkpoint, ctx)?;
         ctx.phase(Phase::Compressing);
         let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;
-        let mut stages = run_stages(&original, plan, &rows, ctx)?;
+        let (mut stages, allocation) = self.stages(&original, &rows, ctx)?;
         let statistics = files::statistics(folder, ctx)?;
         let last = stages.last().map_or(&original, |stage| &stage.model);
         ctx.phase(Phase::Packaging);
@@ -130,12 +132,78 @@ impl Run<'_> {
             parity: reopened.parity,
             errors: errors(&original, &reopened.model)?,
             fallbacks: stages.iter().map(|stage| stage.fallbacks.clone()).collect(),
+            allocation: allocation.as_ref(),
             models: Some(Models { original: &original, stages: &stages, result: &reopened.model }),
             artifacts: &artifacts,
             wall,
         };
         let bytes = assemble::report(&compressed, bench, ctx)?.finish()?;
         Ok([artifacts, vec![files::report(folder, &bytes)?], statistics.into_iter().collect()].concat())
+    }
+}
+
+impl Run<'_> {
+    /// The model after every stage, and how a budget was shared out where there is one.
+    fn stages(
+        &self,
+        original: &Model,
+        rows: &CalibrationRows,
+        ctx: &RunContext<'_>,
+    ) -> Result<(Vec<AfterStage>, Option<Allocation>)> {
+        let plan = self.plan;
+        let (mut stages, mut told): (Vec<AfterStage>, _) = (Vec::new(), None);
+        for (number, stage) in plan.stages.iter().enumerate() {
+            let before = stages.last().map_or(original, |s| &s.model);
+            let on = On { original, before, stage, rows };
+            let mut after = match plan.allocation.as_ref().filter(|planned| planned.stage == number) {
+                Some(planned) => {
+                    let (after, allocation) = self.allocated(planned, &on, ctx)?;
+                    told = Some(allocation);
+                    after
+                }
+                None => on.run(bind(stage)?, number, ctx)?,
+            };
+            if stages.is_empty() && plan.calibration.as_ref().is_some_and(|calibration| calibration.is_made) {
+                after.fallbacks.push(made_rows(original));
+            }
+            stages.push(after);
+        }
+        Ok((stages, told))
+    }
+
+    /// A stage whose sites share out a budget.
+    fn allocated(
+        &self,
+        planned: &PlannedAllocation,
+        on: &On<'_>,
+        ctx: &RunContext<'_>,
+    ) -> Result<(AfterStage, Allocation)> {
+        let header = &self.from.inspected.header;
+        let spec = header.spec.as_ref().ok_or_else(|| lost("a budget for a model that can't be run"))?;
+        let fidelity = vec!["fidelity".to_owned()];
+        let evaluate = PlannedEvaluate { metrics: fidelity, reference_floor: None, ..self.plan.evaluate.clone() };
+        let bench = |rows: Encoded| -> Result<Bench<'_>> {
+            let rows = rows::of_calibration(spec, self.from.checkpoint, rows, self.plan.seed)?;
+            let mut bench = Bench::new(spec, &evaluate, rows);
+            bench.original(on.original, ctx)?;
+            Ok(bench)
+        };
+        let held_out = if on.rows.held_out.ids.is_empty() { &on.rows.fit } else { &on.rows.held_out };
+        let work = allocated::Work {
+            planned,
+            stage: on.stage,
+            header,
+            original: on.original,
+            before: on.before,
+            targets: &on.targets()?,
+            tried: &bench(allocated::few(&on.rows.fit))?,
+            judged: &bench(held_out.clone())?,
+        };
+        // Each try keeps its own parts of the checkpoint, behind those of all stages
+        let run = |action: Box<dyn SiteAction>, place: usize| {
+            on.run(Action::Site(action), self.plan.stages.len() + place, ctx)
+        };
+        work.run(run, ctx)
     }
 }
 
@@ -235,19 +303,6 @@ fn calibration_rows(
     calibrate::rows::choose(original, tokenizer.as_ref(), datasets, (planned, plan.seed), ctx)
 }
 
-fn run_stages(original: &Model, plan: &Plan, rows: &CalibrationRows, ctx: &RunContext<'_>) -> Result<Vec<AfterStage>> {
-    let mut stages: Vec<AfterStage> = Vec::new();
-    for stage in &plan.stages {
-        let before = stages.last().map_or(original, |s| &s.model);
-        let (model, mut fallbacks) = run_stage((original, before), (stages.len(), stage), rows, ctx)?;
-        if stages.is_empty() && plan.calibration.as_ref().is_some_and(|calibration| calibration.is_made) {
-            fallbacks.push(made_rows(original));
-        }
-        stages.push(AfterStage { model, fallbacks });
-    }
-    Ok(stages)
-}
-
 /// Said where statistics come from no text that anyone gave.
 fn made_rows(model: &Model) -> Fallback {
     let decodes = model.spec.as_ref().is_some_and(|spec| spec.is_causal);
@@ -266,37 +321,56 @@ pub(super) fn bind(stage: &PlannedStage) -> Result<Action> {
     method::find(&stage.method).ok_or_else(missing)?.bind(&params).map_err(EngineError::Invalid)
 }
 
-fn run_stage(
-    (original, before): (&Model, &Model),
-    (number, stage): (usize, &PlannedStage),
-    rows: &CalibrationRows,
+/// What a stage works on.
+struct On<'a> {
+    original: &'a Model,
+    before: &'a Model,
+    stage: &'a PlannedStage,
+    rows: &'a CalibrationRows,
+}
+
+impl On<'_> {
+    fn targets(&self) -> Result<Vec<usize>> {
+        let index = |site: &String| self.before.site(site).ok_or_else(|| lost(format!("the site '{site}'")));
+        self.stage.sites.iter().map(index).collect()
+    }
+
+    /// Runs an action on the stage's sites; finished parts are kept under `number`.
+    fn run(&self, action: Action, number: usize, ctx: &RunContext<'_>) -> Result<AfterStage> {
+        let (before, targets) = (self.before, self.targets()?);
+        let (model, fallbacks) = match action {
+            Action::Model(action) => action.apply(before, &targets)?,
+            Action::Site(action) if action.follows() => {
+                let models = (self.original, before);
+                following::apply(models, (number, action.as_ref(), &targets), self.rows, ctx)?
+            }
+            Action::Site(action) if action.wants().is_some() => {
+                calibrated::apply(before, (number, action.as_ref(), &targets), &self.rows.fit, ctx)?
+            }
+            Action::Site(action) => plainly(before, action.as_ref(), &targets, ctx)?,
+        };
+        Ok(AfterStage { model, fallbacks })
+    }
+}
+
+/// Applies an action that looks at nothing but the weights.
+fn plainly(
+    before: &Model,
+    action: &dyn SiteAction,
+    targets: &[usize],
     ctx: &RunContext<'_>,
 ) -> Result<(Model, Vec<Fallback>)> {
-    let action = bind(stage)?;
-    let index = |site: &String| before.site(site).ok_or_else(|| lost(format!("the site '{site}'")));
-    let targets = stage.sites.iter().map(index).collect::<Result<Vec<_>>>()?;
-    match action {
-        Action::Model(action) => action.apply(before, &targets),
-        Action::Site(action) if action.follows() => {
-            following::apply((original, before), (number, action.as_ref(), &targets), rows, ctx)
+    let mut model = before.clone();
+    let mut fallbacks = Vec::new();
+    for (done, i) in targets.iter().enumerate() {
+        if let (Some(site), Some(map)) = (before.sites.get(*i), model.maps.get_mut(*i)) {
+            let (linear, found) = action.apply(site, &map.read()?, None)?;
+            *map = linear.into();
+            fallbacks.extend(found);
         }
-        Action::Site(action) if action.wants().is_some() => {
-            calibrated::apply(before, (number, action.as_ref(), &targets), &rows.fit, ctx)
-        }
-        Action::Site(action) => {
-            let mut model = before.clone();
-            let mut fallbacks = Vec::new();
-            for (done, i) in targets.iter().enumerate() {
-                if let (Some(site), Some(map)) = (before.sites.get(*i), model.maps.get_mut(*i)) {
-                    let (linear, found) = action.apply(site, &map.read()?, None)?;
-                    *map = linear.into();
-                    fallbacks.extend(found);
-                }
-                ctx.progress(done + 1, targets.len(), "sites")?;
-            }
-            Ok((model, fallbacks))
-        }
+        ctx.progress(done + 1, targets.len(), "sites")?;
     }
+    Ok((model, fallbacks))
 }
 
 /// Predicted bytes are bytes on disk; of a packed file they are the most that it may have.
@@ -304,7 +378,7 @@ fn check_prediction(plan: &Plan, folder: &Path) -> Result<()> {
     for file in &plan.predicted.files {
         let path = folder.join(&file.path);
         let size_bytes = std::fs::metadata(&path).map_err(EngineError::io(&path, "read"))?.len();
-        let fits = if plan.is_packed() { size_bytes <= file.size_bytes } else { size_bytes == file.size_bytes };
+        let fits = if plan.is_bounded() { size_bytes <= file.size_bytes } else { size_bytes == file.size_bytes };
         if !fits {
             let detail = format!(
                 "'{}' has {size_bytes} bytes, {} were predicted: please report this",

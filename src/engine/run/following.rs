@@ -16,7 +16,7 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, Fed, SiteAction};
 use crate::engine::model::arch::{BlockWiring, Wiring};
 use crate::engine::model::build::Model;
-use crate::engine::model::linear::{Linear, LinearMap};
+use crate::engine::model::linear::{Input, Linear, LinearMap};
 
 /// States between two blocks are held in memory up to this, of each model, and in scratch files beyond it.
 const STATES_BYTES: u64 = 256 << 20;
@@ -47,11 +47,8 @@ pub(super) fn apply(
     };
     let mut left = targets.to_vec();
     let heads: Vec<usize> = left.extract_if(.., |site| is_behind(wiring, *site)).collect();
-    let inside: Vec<Vec<usize>> = wiring
-        .blocks
-        .iter()
-        .map(|block| left.extract_if(.., |site| block.sites().contains(site)).collect())
-        .collect();
+    let inside: Vec<Vec<usize>> =
+        wiring.blocks.iter().map(|block| left.extract_if(.., |site| block.sites().contains(site)).collect()).collect();
     let tables = left;
     if let Some(said) = kept.said(END)? {
         for (block, sites) in inside.iter().enumerate() {
@@ -114,10 +111,10 @@ struct Seen {
 
 impl Work<'_> {
     /// Takes maps over that an earlier attempt made.
-    fn take(&mut self, maps: Option<BTreeMap<usize, LinearMap>>) -> Result<()> {
-        for (index, map) in maps.into_iter().flatten() {
+    fn take(&mut self, maps: Option<BTreeMap<usize, (LinearMap, Input)>>) -> Result<()> {
+        for (index, (map, input)) in maps.into_iter().flatten() {
             let current = self.model.maps.get_mut(index).ok_or_else(|| missing(index))?;
-            *current = Linear { map, ..(**current).clone() }.into();
+            *current = Linear { map, input, ..(**current).clone() }.into();
         }
         Ok(())
     }

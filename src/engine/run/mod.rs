@@ -1,5 +1,6 @@
 //! Runs a job's task. The verbs of the engine, behind one door.
 
+mod allocated;
 mod assemble;
 mod bins;
 mod calibrated;

@@ -8,8 +8,6 @@
 //!
 //! Costs `in²` multiplications a row for each step, and as many for each weight that changes.
 
-use rayon::prelude::*;
-
 use super::Nearest;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::linalg::solve::Cholesky;
@@ -19,8 +17,9 @@ use crate::engine::model::Dtype;
 const TURNS: usize = 3;
 /// Most times that a row's weights are gone through in one turn.
 const SWEEPS: usize = 4;
-/// What is added to the diagonal of a table's equations, as a share of its mean: entries that no weight has stay where they are.
-const DAMPING: f64 = 1e-6;
+/// What is added to the diagonal of a table's equations, as a share of its mean, the first with which they have a factor: entries
+/// that no weight has stay where they are, and sums in f32 may leave less than nothing in some direction.
+const DAMPING: [f64; 3] = [1e-6, 1e-4, 1e-2];
 
 /// `H [in, in]`, symmetric and positive.
 pub(super) struct Metric {
@@ -201,18 +200,18 @@ impl Equations {
     }
 
     /// How far each entry moves.
-    fn solve(mut self) -> Result<Vec<f32>> {
+    fn solve(&self) -> Result<Vec<f32>> {
         let k = self.centroids;
         let mean = self.matrix.iter().step_by(k + 1).sum::<f64>() / k as f64;
-        self.matrix.iter_mut().step_by(k + 1).for_each(|x| *x += (DAMPING * mean).max(f64::MIN_POSITIVE));
         let mut unit = vec![0.0; k * k];
         unit.iter_mut().step_by(k + 1).for_each(|x| *x = 1.0);
-        let steps = Cholesky::new(&self.matrix, k)?.solve_rows_through(&unit, &self.right)?;
-        if steps.iter().all(|step| step.is_finite()) {
-            Ok(steps)
-        } else {
-            Err(EngineError::Internal("the equations of a table have no finite solution".into()))
-        }
+        let factor = DAMPING.iter().find_map(|damping| {
+            let mut matrix = self.matrix.clone();
+            matrix.iter_mut().step_by(k + 1).for_each(|x| *x += (damping * mean).max(f64::MIN_POSITIVE));
+            Cholesky::new(&matrix, k).ok()
+        });
+        let none = || EngineError::Internal(format!("the equations of a table of {k} have no factor"));
+        factor.ok_or_else(none)?.solve_rows_through(&unit, &self.right)
     }
 }
 

@@ -78,7 +78,7 @@ fn taken(model: &Model, sites: &[usize], wanted: Wanted, rows: &Encoded, ctx: &R
     let heads = heads.chain(wiring.transform.as_ref().map(|transform| transform.site));
     let heads: Vec<usize> = heads.filter(|site| sites.contains(site)).collect();
     if !heads.is_empty() {
-        all.extend(stream.finish(&model.at_end()?, &heads, wanted)?);
+        all.extend(stream.finish(&model.at_end()?, None, &heads, wanted)?);
     }
     if all.values().any(|moments| moments.tokens == 0) {
         return Err(EngineError::Internal("a site was fed nothing".into()));

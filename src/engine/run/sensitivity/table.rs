@@ -14,7 +14,7 @@ use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::onward::Entrance;
 use crate::engine::export::encoding;
-use crate::engine::method::Fallback;
+use crate::engine::method::{self, Fallback};
 use crate::engine::model::build::Model;
 use crate::engine::model::linear::Linear;
 use crate::engine::model::{Layout, SiteSpec};
@@ -181,7 +181,7 @@ impl Given<'_> {
         let mut fallbacks = Vec::new();
         for (stage, action) in &choice.actions {
             let seen = self.seen.get(*stage).and_then(|sites| sites.get(&target.site));
-            let (changed, found) = action.apply(spec, &after, seen)?;
+            let (changed, found) = action.apply(spec, &after, seen.map(method::Fed::of).as_ref())?;
             after = changed;
             fallbacks.extend(found);
         }

@@ -6,11 +6,11 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::calibrate::{Moments, Sites, Statistics};
+use crate::engine::calibrate::{Sites, Statistics};
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
-use crate::engine::method::{Fallback, SiteAction, Streams};
+use crate::engine::method::{Fallback, Fed, SiteAction, Streams};
 use crate::engine::model::linear::Linear;
 use crate::engine::model::{Layout, SiteSpec};
 use crate::engine::plan::sensitivity::{Choice, Target};
@@ -149,7 +149,7 @@ impl SiteAction for Same {
         Streams::No
     }
 
-    fn apply(&self, _: &SiteSpec, linear: &Linear, _: Option<&Moments>) -> Result<(Linear, Vec<Fallback>)> {
+    fn apply(&self, _: &SiteSpec, linear: &Linear, _: Option<&Fed<'_>>) -> Result<(Linear, Vec<Fallback>)> {
         Ok((linear.clone(), Vec::new()))
     }
 }

@@ -107,6 +107,7 @@ impl Checker<'_> {
             parity: 0.0,
             errors,
             fallbacks: Vec::new(),
+            allocation: None,
             models: loaded.as_ref().map(|(original, result)| Models { original, stages: &[], result }),
             artifacts: &artifacts,
             wall: Duration::ZERO,
