@@ -241,7 +241,7 @@ async fn settled(app: &App, id: ModelId, wait: Option<Duration>) -> Result<Model
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::{Layout, SiteHeader, SiteRole, SiteSpec, TensorInfo};
+    use crate::engine::model::{InputForm, Layout, SiteHeader, SiteRole, SiteSpec, TensorInfo};
 
     #[test]
     fn groups_sum_to_the_tensors() {
@@ -275,7 +275,7 @@ mod tests {
                 tensor("LayerNorm.weight", None, 4),
                 tensor("odd", None, 12),
             ],
-            sites: vec![SiteHeader { spec, layout: Layout::dense((2, 2), Dtype::F32) }],
+            sites: vec![SiteHeader { spec, layout: Layout::dense((2, 2), Dtype::F32), input: InputForm::None }],
             parameters: 10,
             dtype: Dtype::F32,
             size_bytes: 40,

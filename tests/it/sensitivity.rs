@@ -55,7 +55,7 @@ impl Stage {
     }
 
     async fn notes(&self, id: JobId) -> String {
-        self.app.get(&format!("/v1/jobs/{id}/events?limit=500")).await.expect(200).json()["data"].to_string()
+        self.app.get(&format!("/v1/jobs/{id}/events?limit=200")).await.expect(200).json()["data"].to_string()
     }
 }
 

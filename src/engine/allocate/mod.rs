@@ -157,8 +157,8 @@ mod tests {
     fn what_has_no_number_is_never_taken_and_too_little_is_said() {
         let menu =
             vec![Level { bytes: 1, loss: f64::NAN }, Level { bytes: 4, loss: 1.0 }, Level { bytes: 9, loss: 0.0 }];
-        assert_eq!(allocate(&[menu.clone()], 3), None);
-        assert_eq!(allocate(&[menu.clone()], 8), Some(vec![1]));
+        assert_eq!(allocate(std::slice::from_ref(&menu), 3), None);
+        assert_eq!(allocate(std::slice::from_ref(&menu), 8), Some(vec![1]));
         assert_eq!(allocate(&[menu.clone(), menu], 13), Some(vec![2, 1]));
         assert_eq!(allocate(&[], 0), Some(Vec::new()));
     }

@@ -33,6 +33,10 @@ pub enum TokenWeights {
     /// Source: "attention concentration" of RSQ, Sung et al. 2025, arXiv 2503.01820, which scales `x_t` by it and brings it to a
     /// fixed range first; here it weighs `x_t x_tᵀ` as it is.
     Attention,
+    /// Half of a row is the token that the head reads, and all its tokens share the other half: `a = (n + 1) / 2` for the one of `n`
+    /// tokens, `½` for the others. For sites of a last block whose outputs are read of one token alone; the others keep the
+    /// sums from being of fewer tokens than inputs. Even where the head reads every token.
+    Read,
 }
 
 /// Sums over the inputs of a site, in f64.

@@ -14,8 +14,10 @@ use crate::engine::context::RunContext;
 use crate::engine::data::{Encoded, batches};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::attention::{Attending, Offsets, received};
+use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
 use crate::engine::model::forward::{Packed, Tap};
+use crate::engine::model::spec::Reads;
 
 mod values;
 
@@ -103,7 +105,9 @@ impl Stream {
         let one = |i: usize| -> Result<Sites> {
             let ours = fed(self, model, i, if original.is_some() { Wanted::default() } else { wanted })?;
             let theirs = original.map(|(stream, model)| fed(stream, model, i, wanted)).transpose()?;
-            let weights = theirs.as_ref().unwrap_or(&ours).received.as_deref();
+            let read =
+                (wanted.weights == TokenWeights::Read).then(|| self.read_weights(model, i)).transpose()?.flatten();
+            let weights = read.as_deref().or(theirs.as_ref().unwrap_or(&ours).received.as_deref());
             let other = |site| theirs.as_ref().and_then(|seen| seen.fed.get(site));
             ours.fed.iter().map(|(site, x)| Ok((*site, Moments::weighted(x, other(site), weights, wanted)?))).collect()
         };
@@ -194,6 +198,18 @@ impl Stream {
         self.held = snapshot.into_iter().zip(&self.held).map(hold).collect::<Result<_>>()?;
         self.next = next;
         Ok(())
+    }
+
+    /// [`TokenWeights::Read`]; `None` where the head reads every token.
+    fn read_weights(&self, model: &Model, i: usize) -> Result<Option<Vec<f32>>> {
+        let reads = model.spec.as_ref().map_or(Reads::Every, ModelSpec::reads);
+        let row = |bounds: &[usize]| {
+            let length = bounds[1] - bounds[0];
+            let read = if reads == Reads::First { 0 } else { length.saturating_sub(1) };
+            (0..length).map(move |place| if place == read { (length + 1) as f32 / 2.0 } else { 0.5 })
+        };
+        let offsets = &self.batch(i)?.offsets;
+        Ok((reads != Reads::Every).then(|| offsets.windows(2).flat_map(row).collect()))
     }
 
     fn batch(&self, i: usize) -> Result<&Packed> {

@@ -27,7 +27,9 @@ pub(super) struct Classes {
 /// Counts how often each symbol occurs.
 pub(super) fn counts<'a>(units: impl IndexedParallelIterator<Item = &'a [u8]>) -> [u64; 256] {
     let add = |mut sum: Box<[u64; 256]>, unit: &[u8]| {
-        unit.iter().for_each(|symbol| sum[usize::from(*symbol)] += 1);
+        for symbol in unit {
+            sum[usize::from(*symbol)] += 1;
+        }
         sum
     };
     let both = |mut a: Box<[u64; 256]>, b: Box<[u64; 256]>| {
@@ -70,7 +72,9 @@ pub(super) fn choose(symbols: &[u8], unit: usize) -> Option<Classes> {
 /// Bits of tables and of the names of units' classes.
 fn beside(tables: &[Frequencies], units: usize) -> f64 {
     let mut written = Vec::new();
-    tables.iter().for_each(|table| table.write(&mut written));
+    for table in tables {
+        table.write(&mut written);
+    }
     8.0 * written.len() as f64 + if tables.len() > 1 { 4.0 * units as f64 } else { 0.0 }
 }
 

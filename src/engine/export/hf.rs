@@ -230,7 +230,9 @@ fn config_json(original: &Value, header: &ModelHeader, forms: &Forms) -> Value {
         fields.insert("low_rank".to_owned(), json!({ "tensors": ["u.weight", "v.weight"], "ranks": ranks }));
     }
     let mut tables = serde_json::Map::new();
-    modules.iter().for_each(|(module, layout, _)| list_tables(module, layout, &mut tables));
+    for (module, layout, _) in &modules {
+        list_tables(module, layout, &mut tables);
+    }
     fields.remove("codebooks");
     if !tables.is_empty() {
         fields.insert("codebooks".to_owned(), json!({ "tensors": codebook::TENSORS, "modules": tables }));

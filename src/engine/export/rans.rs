@@ -232,7 +232,9 @@ mod tests {
 
     fn counts(symbols: &[u8]) -> [u64; 256] {
         let mut counts = [0; 256];
-        symbols.iter().for_each(|symbol| counts[usize::from(*symbol)] += 1);
+        for symbol in symbols {
+            counts[usize::from(*symbol)] += 1;
+        }
         counts
     }
 

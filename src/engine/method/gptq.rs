@@ -130,7 +130,7 @@ impl Sweep {
         let mut swept = false;
         match self.feedback(&work, &mut fallbacks) {
             None => {
-                fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor"))
+                fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor"));
             }
             Some(feedback) => {
                 let target = self.target(&work, &linear.map)?;

@@ -39,14 +39,12 @@ pub enum Kind {
 impl Kind {
     fn default_value(&self) -> Value {
         match self {
-            Self::OneOf(_, default) => json!(default),
+            Self::OneOf(_, default) | Self::CountOrAll(_, _, default) => json!(default),
             Self::Word(_, default) => json!(default),
             Self::Bool(default) => json!(default),
-            Self::Share(_, _, default) => json!(default),
-            Self::Part(_, _, default) => json!(default),
+            Self::Share(_, _, default) | Self::Part(_, _, default) => json!(default),
             Self::OptionalCount(..) | Self::OptionalWord(_) => Value::Null,
             Self::Count(_, _, default) => json!(default),
-            Self::CountOrAll(_, _, default) => json!(default),
         }
     }
 

@@ -80,6 +80,7 @@ impl InputForm {
 
     /// What happens between two factors where this happens to the first one's input: what passes there has a scale for every
     /// token, for nothing else is known of it.
+    #[must_use]
     pub const fn between(self) -> Self {
         match self {
             Self::None => Self::None,

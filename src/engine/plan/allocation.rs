@@ -100,7 +100,7 @@ fn has_levels(stage: &PlannedStage) -> bool {
 
 /// What a site may have: 8 bits by rows, and fewer in groups of half, once and twice the stage's columns.
 fn levels(stage: &PlannedStage, bits: &[u32]) -> Vec<Map<String, Value>> {
-    let Some(spec) = method::find(&stage.method).map(|method| method.spec()) else { return Vec::new() };
+    let Some(spec) = method::find(&stage.method).map(method::Method::spec) else { return Vec::new() };
     let allows =
         |name: &str, value: &Value| spec.params.iter().any(|param| param.name == name && param.kind.allows(value));
     let own = stage.params.get("group_size").and_then(Value::as_i64).filter(|size| *size > 0).unwrap_or(GROUP);

@@ -356,6 +356,7 @@ fn plan() -> Plan {
             stage("factorize", json!({ "objective": "plain", "rank_ratio": 0.5 }), 34_846_352),
             stage("quantize", json!({ "bits": 4, "group_size": null, "symmetric": false }), AFTER_BYTES),
         ],
+        allocation: None,
         evaluate: PlannedEvaluate {
             metrics: vec!["accuracy".into(), "fidelity".into(), "latency".into()],
             max_seq_length: 96,

@@ -157,7 +157,9 @@ impl Work<'_> {
                 menu.push(allocate::Level { bytes: file(&one)?, loss: *loss });
             }
             let least = menu.iter().map(|level| level.bytes).min().unwrap_or(0);
-            menu.iter_mut().for_each(|level| level.bytes -= least);
+            for level in &mut menu {
+                level.bytes -= least;
+            }
             menus.push(menu);
         }
         let spent: u64 = menus.iter().filter_map(|menu| menu.get(self.planned.uniform)).map(|level| level.bytes).sum();

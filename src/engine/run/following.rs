@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use super::calibrated::is_behind;
 use super::checkpointed::{END, Kept};
 use crate::engine::calibrate::rows::CalibrationRows;
-use crate::engine::calibrate::{Moments, Stream, Wanted};
+use crate::engine::calibrate::{Moments, Stream, TokenWeights, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, Fed, SiteAction};
-use crate::engine::model::arch::{BlockWiring, Wiring};
+use crate::engine::model::arch::{BlockWiring, Projections, Wiring};
 use crate::engine::model::build::Model;
 use crate::engine::model::linear::{Input, Linear, LinearMap};
 
@@ -70,9 +70,12 @@ pub(super) fn apply(
         work.fallbacks = kept.said(&finished.to_string())?.ok_or_else(lost)?;
     }
     for (block, sites) in inside.iter().enumerate().skip(finished) {
-        for group in wiring.blocks.get(block).map(BlockWiring::groups).unwrap_or_default() {
+        for (group, weights) in
+            wiring.blocks.get(block).map(|b| together(b, block + 1 == inside.len())).into_iter().flatten()
+        {
             let here: Vec<usize> = group.into_iter().filter(|site| sites.contains(site)).collect();
             let Some(first) = here.first() else { continue };
+            work.wanted.weights = weights;
             let seen = passing.look(*first, &work, ctx)?;
             here.iter().try_for_each(|site| work.change(*site, Some(&seen)))?;
         }
@@ -87,6 +90,23 @@ pub(super) fn apply(
     }
     kept.keep((END, inside.len()), (&work.model, &[tables, heads].concat()), None, &work.fallbacks)?;
     Ok((work.model, work.fallbacks))
+}
+
+/// Sites that are fed the same, in the order of computation, and what their tokens count. What the last block makes of a token
+/// that the head does not read is lost, but for its keys and values.
+fn together(block: &BlockWiring, is_last: bool) -> Vec<(Vec<usize>, TokenWeights)> {
+    let [projections, output, wide, down] = block.groups();
+    if !is_last {
+        return [projections, output, wide, down].map(|group| (group, TokenWeights::Even)).into();
+    }
+    let (queries, others) = match block.attention.projections {
+        Projections::Split { query, key, value } => (vec![query], vec![key, value]),
+        Projections::Fused(site) => (Vec::new(), vec![site]),
+    };
+    let read = [queries, output, wide, down].map(|group| (group, TokenWeights::Read));
+    let mut all = vec![(others, TokenWeights::Even)];
+    all.extend(read);
+    all
 }
 
 /// The first of the rows, which are in no order that matters.

@@ -106,7 +106,7 @@ fn what_does_not_pay_is_left() {
 
 #[test]
 fn one_value_takes_a_sixty_fourth() {
-    assert_eq!(there_and_back(&[0; 640_000], Dtype::I8, &[1000, 640]), Some(10_000));
+    assert_eq!(there_and_back(&vec![0; 640_000], Dtype::I8, &[1000, 640]), Some(10_000));
 }
 
 #[test]

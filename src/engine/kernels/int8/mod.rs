@@ -153,7 +153,8 @@ impl Packed {
             }
         }
         for (sum, codes) in packed.shifts.iter_mut().zip(codes.chunks(r#in)) {
-            *sum = i32::from(shift) * codes.iter().map(|code| i32::from(*code)).sum::<i32>();
+            // May pass 2³¹, as the shifted sum does from which it is taken: both wrap, and what is left fits
+            *sum = i32::from(shift).wrapping_mul(codes.iter().map(|code| i32::from(*code)).sum::<i32>());
         }
         Ok(packed)
     }

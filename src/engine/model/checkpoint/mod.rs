@@ -247,7 +247,9 @@ impl Checkpoint {
             let bytes = match self.read(&info.name) {
                 Ok(bytes) => bytes,
                 Err(EngineError::Invalid(problems)) => {
-                    problems.into_iter().for_each(|problem| findings.push(problem));
+                    for problem in problems {
+                        findings.push(problem);
+                    }
                     continue;
                 }
                 Err(error) => return Err(error),

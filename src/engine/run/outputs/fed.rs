@@ -51,7 +51,9 @@ impl Fed {
         };
         let mut all = Sums::default();
         let parts = self.0.par_iter().map(one).collect::<Result<Vec<_>>>()?;
-        parts.into_iter().for_each(|part| all.join(part));
+        for part in parts {
+            all.join(part);
+        }
         Ok(all.relative())
     }
 }
