@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may fail where it stands
 
 mod activations;
+mod allocation;
 mod artifacts;
 mod attribution;
 mod backup;

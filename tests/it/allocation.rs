@@ -1,0 +1,98 @@
+//! A budget shared out over sites: what comes of it fits, is told, and is never further from the original than one level for all.
+
+use pare::engine::job::{Datasets, Input, InputFile, Output, Source, Task, run};
+use pare::engine::model::inspect::inspect;
+use pare::engine::plan::{Available, resolve};
+use pare::engine::problem::Code;
+use pare::engine::recipe::Recipe;
+use pare::engine::run::OUT;
+use serde_json::{Value, json};
+
+use crate::support::engine::{model, own, with_context};
+
+fn rows() -> Datasets {
+    let location = own("tickets").join("data/calibration.jsonl");
+    let size_bytes = std::fs::metadata(&location).unwrap().len();
+    let file = InputFile { path: "calibration.jsonl".into(), location, size_bytes, sha256: None };
+    Datasets { calibration: Some(Source { name: "rows".into(), files: vec![file] }), ..Datasets::default() }
+}
+
+fn recipe(method: &str, constraints: &Value) -> Recipe {
+    let recipe = json!({
+        "version": 1, "constraints": constraints, "evaluate": { "metrics": ["fidelity"] },
+        "stages": [{ "method": method, "targets": ["**"], "params": { "bits": 4, "group_size": 32, "symmetric": false } }],
+    });
+    Recipe::parse(&recipe).unwrap()
+}
+
+/// The report and the length of the weight file.
+fn compress(recipe: &Recipe) -> (Value, u64) {
+    with_context(|ctx| {
+        let (model, recipe) = (model(&own("tickets")), recipe.clone());
+        let input = Input {
+            task: Task::Compress { model, recipe, plan: None, datasets: rows() },
+            threads: 2,
+            device: "cpu".into(),
+            memory_limit_bytes: None,
+            checkpoint: None,
+            statistics: None,
+        };
+        match run(&input, ctx).unwrap() {
+            Output::Files { .. } => {}
+            other => panic!("{other:?}"),
+        }
+        let out = ctx.scratch.join(OUT);
+        let report = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+        (report, std::fs::metadata(out.join("model.safetensors")).unwrap().len())
+    })
+}
+
+#[test]
+fn a_budget_is_kept_and_never_costs_more_than_one_level_for_all() {
+    for method in ["quantize", "gptq"] {
+        let recipe = recipe(method, &json!({ "effective_bits": 5.6 }));
+        let (report, bytes) = compress(&recipe);
+        let told = &report["result"]["allocation"];
+        let most = told["max_bytes"].as_u64().unwrap();
+        assert!(bytes <= most, "{method}: {bytes} of {most}");
+        assert_eq!(report["result"]["after"]["size_bytes"], bytes);
+        assert!(report["plan"]["predicted"]["size_bytes"].as_u64().unwrap() >= bytes);
+        let (shared, uniform) = (told["loss"].as_f64().unwrap(), told["uniform_loss"].as_f64().unwrap());
+        assert_eq!(told["is_kept"], shared < uniform, "{method}: {shared} against {uniform}");
+        let levels = told["levels"].as_array().unwrap().len();
+        let sites = told["sites"].as_array().unwrap();
+        assert_eq!(sites.len(), report["result"]["sites"].as_array().unwrap().len());
+        assert!(sites.iter().all(|site| site["level"].as_u64().is_some_and(|level| (level as usize) < levels)));
+        let (again, _) = compress(&recipe);
+        assert_eq!(again["result"], report["result"], "{method}");
+    }
+}
+
+#[test]
+fn a_budget_that_can_t_be_is_refused_where_it_stands() {
+    let (inspected, _) = inspect(&model(&own("tickets")).files).unwrap();
+    let with_rows = Available { calibration_rows: Some(100), ..Available::default() };
+    let refused = |recipe: &Recipe, available: &Available| {
+        let problems = resolve(recipe, &inspected.header, available).unwrap_err();
+        problems.iter().map(|problem| (problem.pointer.clone(), problem.code)).collect::<Vec<_>>()
+    };
+    let budget = json!({ "max_bytes": 1000 });
+    assert_eq!(refused(&recipe("quantize", &budget), &with_rows), [("/constraints".into(), Code::OutOfRange)]);
+    let fits = json!({ "effective_bits": 5.6 });
+    assert_eq!(
+        refused(&recipe("quantize", &fits), &Available::default()),
+        [("/constraints".into(), Code::DataMissing)]
+    );
+    let fold = json!({ "version": 1, "stages": [{ "method": "fold" }], "constraints": fits });
+    assert_eq!(refused(&Recipe::parse(&fold).unwrap(), &with_rows), [("/constraints".into(), Code::OutOfRange)]);
+    for wrong in [
+        json!({}),
+        json!({ "max_bytes": 1, "effective_bits": 4 }),
+        json!({ "effective_bits": 0 }),
+        json!({ "max_bytes": 9, "bits": [1] }),
+    ] {
+        let recipe = json!({ "version": 1, "stages": [], "constraints": wrong });
+        let problems = Recipe::parse(&recipe).unwrap_err();
+        assert!(problems.iter().all(|problem| problem.pointer.starts_with("/constraints")), "{problems:?}");
+    }
+}
