@@ -79,7 +79,7 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         (
             "int8",
-            "Weights to 8 bits, one scale a row. Needs no data; answers hardly change. transformers and vLLM load it.",
+            "Weights to 8 bits, one scale a row. Needs no data; answers hardly change. transformers loads it.",
             stages(all_but_dear(&int8)),
         ),
         (
