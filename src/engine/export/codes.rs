@@ -17,7 +17,7 @@ fn is_dense(bits: u32) -> bool {
     bits::WIDTHS.contains(&bits)
 }
 
-/// The tensors of a grouped layout, in the order of [`bytes`].
+/// The tensors of a grouped layout, in the order of [`bytes()`].
 pub(super) fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
     let Layout::Grouped { out, r#in, bits, group_size, per_tensor, symmetric, scale_dtype } = layout else {
         return Err(unsupported(module, "a form without codes"));

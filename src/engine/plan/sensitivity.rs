@@ -53,7 +53,7 @@ pub struct Choice {
     pub layout: Layout,
 }
 
-/// Resolves a recipe for a sensitivity job: as [`super::resolve`], and what is tried.
+/// Resolves a recipe for a sensitivity job: as [`super::resolve()`], and what is tried.
 ///
 /// # Errors
 ///

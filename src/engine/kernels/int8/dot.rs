@@ -45,7 +45,7 @@ pub(super) struct Job<'a> {
     pub(super) tokens: &'a [[u8; 4]],
     /// `[tokens]`.
     pub(super) token_scales: &'a [f32],
-    /// Blocks of rows, [`super::pack`]ed.
+    /// Blocks of rows, packed.
     pub(super) codes: &'a [i8],
     /// Rows.
     pub(super) out: usize,
