@@ -28,8 +28,8 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("rans");
     let block = codes(1 << 16);
     let mut counts = [0u64; 256];
-    for symbol in block {
-        counts[usize::from(symbol)] += 1;
+    for symbol in &block {
+        counts[usize::from(*symbol)] += 1;
     }
     let frequencies = Frequencies::of(&counts).unwrap();
     let (encoder, decoder) = ([Encoder::new(&frequencies)], [Decoder::new(&frequencies)]);
