@@ -63,7 +63,8 @@ fn what_is_packed_is_smaller_and_comes_back_to_the_bit() {
         compress(&own("tickets"), recipe(&stages, "packed", &json!([])), streamed);
         let (raw, coded) = (weights(plain), weights(packed));
         // Codes of few bits on small matrices leave little to save
-        assert!(coded.len() < raw.len(), "{stages}: {} of {}", coded.len(), raw.len());
+        let most_percent = if stages[0]["params"]["bits"] == 8 { 97 } else { 100 };
+        assert!(coded.len() * 100 < raw.len() * most_percent, "{stages}: {} of {}", coded.len(), raw.len());
         assert!(coded == weights(streamed), "{stages}: tensor by tensor gives other bytes");
         assert_eq!(b["plan"]["predicted"]["size_bytes"], raw.len(), "an upper bound");
         assert_eq!(b["result"]["after"]["size_bytes"], coded.len());
