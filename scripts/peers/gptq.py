@@ -99,7 +99,7 @@ def write(name, sides, quality, sizes, asked):
     pathlib.Path(f"results/peers-gptq-{name}.md").write_text(f"""# GPTQ beside llm-compressor: {name}
 
 `scripts/peers/gptq` writes this page. The blocks' linear maps (of an encoder the pooler too) to 4 bits, groups of 64 columns with zero points, {asked[0]} calibration
-rows of at most {asked[1]} tokens, {THREADS} threads, {asked[2]} runs of each in turn, {cpu}. llm-compressor 0.14.0.1 with `actorder: static`, `observer: mse`,
+rows of at most {asked[1]} tokens, {THREADS} threads, runs of each in turn: {asked[2]}, {cpu}. llm-compressor 0.14.0.1 with `actorder: static`, `observer: mse`,
 `dampening_frac: 0.01`, sequential by layer. Compression alone leaves out imports and loading on its side, and nothing on ours. Memory is
 the most that was resident (VmHWM). Tables and head stay as they were; llm-compressor writes them as f32, so sizes do not compare. Both results
 are measured by pare on the same rows.

@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::Moments;
+use super::{Cross, Moments};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::product::{View, product};
 use crate::engine::linalg::solve::Cholesky;
@@ -42,7 +42,19 @@ pub fn target(weights: &[f32], moments: &Moments, damping: f64) -> Result<Vec<f3
     };
     let factor = Cholesky::new(&damped(gram), width)?;
     // Column o of the right side is (M + λI) w_o
-    factor.solve_rows_through(&damped(cross), weights)
+    match cross {
+        Cross::Inputs(cross) => factor.solve_rows_through(&damped(cross), weights),
+        Cross::Outputs(cross) if cross.len() == weights.len() => {
+            let out = weights.len() / width;
+            let right = |(at, x): (usize, &f64)| x + lambda * f64::from(weights[at % out * width + at / out]);
+            factor.solve_rows(&cross.iter().enumerate().map(right).collect::<Vec<_>>())
+        }
+        Cross::Outputs(cross) => Err(other_outputs(cross, weights)),
+    }
+}
+
+fn other_outputs(cross: &[f64], weights: &[f32]) -> EngineError {
+    EngineError::Internal(format!("{} products of outputs are not of {} weights", cross.len(), weights.len()))
 }
 
 /// Rows that go together.
@@ -74,12 +86,25 @@ impl<'a> Judge<'a> {
         if width == 0 || !original.len().is_multiple_of(width) || gram.len() != width * width {
             return Err(EngineError::Internal(format!("{} weights are no rows of {width}", original.len())));
         }
-        let pull = moments.cross.as_ref().map(|cross| {
-            // Row i, column j of (Ĉ - M)ᵀ is (Ĉ - M)_ji: both lie so that the product takes the transpose
-            let apart: Vec<f32> = gram.iter().zip(cross).map(|(c, m)| 2.0 * (c - m) as f32).collect();
-            times(original, View::new(&apart, (width, width), width).transposed(), width)
-        });
-        let gram = gram.iter().map(|x| *x as f32).collect();
+        let metric: Vec<f32> = gram.iter().map(|x| *x as f32).collect();
+        let pull = match &moments.cross {
+            None => None,
+            Some(Cross::Inputs(cross)) => {
+                // Row i, column j of (Ĉ - M)ᵀ is (Ĉ - M)_ji: both lie so that the product takes the transpose
+                let apart: Vec<f32> = gram.iter().zip(cross).map(|(c, m)| 2.0 * (c - m) as f32).collect();
+                Some(times(original, View::new(&apart, (width, width), width).transposed(), width))
+            }
+            Some(Cross::Outputs(cross)) if cross.len() == original.len() => {
+                // In f32: what is lost by the difference is a hundred thousandth of what candidates differ by
+                let out = original.len() / width;
+                let mut pull = times(original, View::new(&metric, (width, width), width), width);
+                let products = (0..original.len()).map(|at| cross[at % width * out + at / width] as f32);
+                pull.iter_mut().zip(products).for_each(|(through, product)| *through = 2.0 * (*through - product));
+                Some(pull)
+            }
+            Some(Cross::Outputs(cross)) => return Err(other_outputs(cross, original)),
+        };
+        let gram = metric;
         Ok(Self { original, gram, pull, width, is_centered })
     }
 
@@ -120,6 +145,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::super::Wanted;
+    use super::super::moments::Beside;
     use super::*;
 
     fn draw(shape: (usize, usize)) -> Tensor {
@@ -168,6 +194,28 @@ mod tests {
         let seen = Judge::new(&original, &same, true).unwrap().cost(&flat(&shifted));
         assert!(seen < 1e-3, "{seen}");
         assert!(Judge::new(&original, &same, false).unwrap().cost(&flat(&shifted)) > 1.0);
+    }
+
+    #[test]
+    fn products_of_outputs_say_of_one_sites_weights_what_those_of_inputs_say() {
+        let (x, w, weights) = (draw((200, 6)), draw((4, 6)), [0.5, 2.0].repeat(100));
+        let changed = (&x + (draw((200, 6)) * 0.3).unwrap()).unwrap();
+        let wanted = Wanted { gram: true, cross: true, ..Wanted::default() };
+        let y = x.matmul(&w.t().unwrap()).unwrap();
+        let [inputs, outputs] = [Beside::Inputs(&x), Beside::Outputs(&y)].map(|beside| {
+            let mut all = Moments::default();
+            all.take(&changed, Some(beside), Some(&weights), wanted).unwrap();
+            all.complete();
+            all
+        });
+        let flat = |w: &Tensor| w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let w = flat(&w);
+        let (a, b) = (target(&w, &inputs, 0.01).unwrap(), target(&w, &outputs, 0.01).unwrap());
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{a:?} is not {b:?}"); // f32 sums of 200 products
+        let tried = flat(&draw((4, 6)));
+        let cost = |moments| Judge::new(&w, moments, false).unwrap().cost(&tried);
+        assert!((cost(&inputs) - cost(&outputs)).abs() < 1e-4 * cost(&inputs).abs());
+        assert!(target(&w[..6], &outputs, 0.01).is_err() && Judge::new(&w[..6], &outputs, false).is_err());
     }
 
     #[test]

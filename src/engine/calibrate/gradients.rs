@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::error::{EngineError, Result};
-use crate::engine::kernels::gram::add_product;
+use crate::engine::kernels::gram::{add_square, mirror};
 use crate::engine::kernels::product::{View, product};
 
 /// Numbers of a row's gradient that are worked out at a time.
@@ -117,7 +117,10 @@ impl Gradients {
             }
         }
         if wanted.gram {
-            all.gram = Some(add_product(vec![0.0; out * out], &g, &g, out)?);
+            let mut gram = vec![0.0; out * out];
+            add_square(&mut gram, &g, out)?;
+            mirror(&mut gram, out);
+            all.gram = Some(gram);
         }
         all.total = wanted.total.then(|| vec![0.0; out * r#in]);
         all.weight = (wanted.squares != Squares::None).then(|| WeightSquares {

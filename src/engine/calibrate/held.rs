@@ -1,4 +1,4 @@
-//! States of a batch between two blocks, in memory or in a scratch file.
+//! What a batch has come to, between two blocks or inside one, in memory or in a scratch file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use crate::engine::error::{EngineError, Result};
 
-/// The states of one batch, `[tokens, hidden]`.
+/// The states of one batch, `[tokens, hidden]`, or what its next sites are fed, `[tokens, in]`.
 pub(in crate::engine) enum Held {
     Memory(Tensor),
     File(PathBuf, (usize, usize)),

@@ -23,6 +23,6 @@ pub mod stream;
 pub use backward::Backward;
 pub use gradients::{GradientSites, Gradients, Squares, WantedGradients};
 pub(in crate::engine) use held::Held;
-pub use moments::{Moments, TokenWeights, Wanted};
+pub use moments::{Cross, Moments, TokenWeights, Wanted};
 pub use statistics::Statistics;
 pub use stream::{Sites, Stream};

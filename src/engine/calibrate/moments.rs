@@ -1,17 +1,18 @@
 //! What a site was fed, summed up.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::error::{EngineError, Result};
-use crate::engine::kernels::gram::add_product;
+use crate::engine::kernels::gram::{add_product, add_square, mirror};
 
 /// Which sums are taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// `X̂ᵀX̂`, `[in, in]`: costs `2 · tokens · in²` flops and `8 · in²` bytes.
+    /// `X̂ᵀX̂`, `[in, in]`: costs `tokens · in²` flops, and more where it is narrow, and `8 · in²` bytes.
     pub gram: bool,
-    /// `X̂ᵀX`, as much again.
+    /// `X̂ᵀX`: `2 · tokens · in²` flops and as many bytes; or `X̂ᵀX Wᵀ` ([`Cross`]).
     pub cross: bool,
     /// What each token counts.
     #[serde(default)]
@@ -52,8 +53,27 @@ pub struct Moments {
     pub largest: Vec<f32>,
     /// `X̂ᵀ diag(a) X̂`, `[in, in]`.
     pub gram: Option<Vec<f64>>,
-    /// `X̂ᵀ diag(a) X`, `[in, in]`: row by what the compressed model's site is fed, column by what the original's is.
-    pub cross: Option<Vec<f64>>,
+    /// The same of what both models' sites are fed.
+    pub cross: Option<Cross>,
+}
+
+/// What the compressed model's site is fed times what the original's is fed, or what that makes of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cross {
+    /// `X̂ᵀ diag(a) X`, `[in, in]`: for any weights.
+    Inputs(Vec<f64>),
+    /// `X̂ᵀ diag(a) X Wᵀ`, `[in, out]`, for the original's weights `W: [out, in]`: costs `4 · tokens · in · out` flops, the
+    /// outputs themselves among them.
+    Outputs(Vec<f64>),
+}
+
+/// What stands beside what a site is fed, of the same tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Beside<'a> {
+    /// `X`, what the original's site is fed.
+    Inputs(&'a Tensor),
+    /// `X Wᵀ`, what it makes of it, without a bias.
+    Outputs(&'a Tensor),
 }
 
 impl Moments {
@@ -73,44 +93,90 @@ impl Moments {
     ///
     /// Shapes that differ, and a weight below 0.
     pub fn weighted(fed: &Tensor, original: Option<&Tensor>, weights: Option<&[f32]>, wanted: Wanted) -> Result<Self> {
+        let mut all = Self::default();
+        all.take(fed, original.map(Beside::Inputs), weights, wanted)?;
+        all.complete();
+        Ok(all)
+    }
+
+    /// Adds a batch as [`Moments::weighted`] sums it up, in place and over all threads. Of `gram` the lower half waits for
+    /// [`Moments::complete`].
+    ///
+    /// # Errors
+    ///
+    /// As there; a batch of another site.
+    pub(super) fn take(
+        &mut self,
+        fed: &Tensor,
+        beside: Option<Beside<'_>>,
+        weights: Option<&[f32]>,
+        wanted: Wanted,
+    ) -> Result<()> {
         let (tokens, width) = fed.dims2()?;
-        let mut x = fed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        let beside = beside.filter(|_| wanted.cross);
+        let is_other = |beside: Beside<'_>| match beside {
+            Beside::Inputs(x) => x.dims() != [tokens, width],
+            Beside::Outputs(y) => y.dim(0).ok() != Some(tokens),
+        };
+        if self.tokens > 0 && self.width() != width || beside.is_some_and(is_other) {
+            return Err(EngineError::Internal("original and compressed model are fed other shapes".into()));
+        }
         if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| a.is_nan() || *a < 0.0)) {
             return Err(EngineError::Internal("every token needs a weight of 0 or more".into()));
         }
-        let scale = |x: &mut [f32]| {
-            let lines = x.chunks_exact_mut(width.max(1)).zip(weights.into_iter().flatten());
+        self.tokens += tokens as u64;
+        self.sums.resize(width, 0.0);
+        self.squares.resize(width, 0.0);
+        self.largest.resize(width, 0.0);
+        let values = |x: &Tensor| -> Result<Vec<f32>> { Ok(x.contiguous()?.flatten_all()?.to_vec1::<f32>()?) };
+        let scaled = |mut x: Vec<f32>| {
+            let wide = (x.len() / tokens.max(1)).max(1);
+            let lines = x.chunks_exact_mut(wide).zip(weights.into_iter().flatten());
             lines.for_each(|(line, a)| line.iter_mut().for_each(|x| *x *= a.sqrt()));
+            x
         };
-        let mut all = Self {
-            tokens: tokens as u64,
-            sums: vec![0.0; width],
-            squares: vec![0.0; width],
-            largest: vec![0.0; width],
-            ..Self::default()
-        };
-        for line in x.chunks_exact(width.max(1)) {
-            for ((sum, largest), x) in all.sums.iter_mut().zip(&mut all.largest).zip(line) {
-                *sum += f64::from(*x);
-                *largest = largest.max(x.abs());
-            }
-        }
-        scale(&mut x);
-        for line in x.chunks_exact(width.max(1)) {
-            all.squares.iter_mut().zip(line).for_each(|(square, x)| *square += f64::from(*x) * f64::from(*x));
-        }
+        let x = values(fed)?;
+        self.columns(&x, weights);
+        let x = scaled(x);
         if wanted.gram {
-            all.gram = Some(add_product(vec![0.0; width * width], &x, &x, width)?);
+            add_square(self.gram.get_or_insert_with(|| vec![0.0; width * width]), &x, width)?;
         }
-        if let Some(original) = original.filter(|_| wanted.cross) {
-            if original.dims2()? != (tokens, width) {
-                return Err(EngineError::Internal("original and compressed model are fed other shapes".into()));
+        let Some(beside) = beside else { return Ok(()) };
+        let (Beside::Inputs(other) | Beside::Outputs(other)) = beside;
+        let wide = other.dim(1)?;
+        let nothing = || vec![0.0; width * wide];
+        let cross = self.cross.get_or_insert_with(|| match beside {
+            Beside::Inputs(_) => Cross::Inputs(nothing()),
+            Beside::Outputs(_) => Cross::Outputs(nothing()),
+        });
+        let (Cross::Inputs(sum) | Cross::Outputs(sum)) = cross;
+        add_product(sum, &x, &scaled(values(other)?), (width, wide))
+    }
+
+    /// Sums, squares and largest values of each column; some columns at a time, each from the first token to the last.
+    fn columns(&mut self, x: &[f32], weights: Option<&[f32]>) {
+        /// What a few cache lines of a row hold.
+        const COLUMNS: usize = 64;
+        let width = self.sums.len().max(1);
+        let parts = self.sums.par_chunks_mut(COLUMNS).zip(self.squares.par_chunks_mut(COLUMNS));
+        let parts = parts.zip(self.largest.par_chunks_mut(COLUMNS)).enumerate();
+        parts.for_each(|(part, ((sums, squares), largest))| {
+            for (token, line) in x.chunks_exact(width).enumerate() {
+                let counts = weights.and_then(|all| all.get(token)).map_or(1.0, |a| f64::from(*a));
+                let columns = sums.iter_mut().zip(squares.iter_mut()).zip(largest.iter_mut());
+                for (((sum, square), largest), x) in columns.zip(&line[part * COLUMNS..]) {
+                    *sum += f64::from(*x);
+                    *square += counts * f64::from(*x) * f64::from(*x);
+                    *largest = largest.max(x.abs());
+                }
             }
-            let mut other = original.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
-            scale(&mut other);
-            all.cross = Some(add_product(vec![0.0; width * width], &x, &other, width)?);
-        }
-        Ok(all)
+        });
+    }
+
+    /// Fills in what [`Moments::take`] left.
+    pub(super) fn complete(&mut self) {
+        let width = self.width();
+        self.gram.iter_mut().for_each(|gram| mirror(gram, width));
     }
 
     /// Adds what was seen in another batch.
@@ -131,10 +197,15 @@ impl Moments {
         plus(&mut self.sums, &other.sums);
         plus(&mut self.squares, &other.squares);
         self.largest.iter_mut().zip(&other.largest).for_each(|(a, b)| *a = a.max(*b));
-        for (a, b) in [(&mut self.gram, &other.gram), (&mut self.cross, &other.cross)] {
-            if let (Some(a), Some(b)) = (a, b) {
+        if let (Some(a), Some(b)) = (&mut self.gram, &other.gram) {
+            plus(a, b);
+        }
+        match (&mut self.cross, &other.cross) {
+            (Some(Cross::Inputs(a)), Some(Cross::Inputs(b))) | (Some(Cross::Outputs(a)), Some(Cross::Outputs(b))) => {
                 plus(a, b);
             }
+            (None, None) => {}
+            _ => return Err(EngineError::Internal("sums of two kinds of products can't be added".into())),
         }
         Ok(())
     }
@@ -163,6 +234,11 @@ mod tests {
         Tensor::randn(0.3f32, 1.0, (tokens, width), &Device::Cpu).unwrap()
     }
 
+    fn inputs(moments: &Moments) -> &[f64] {
+        let Some(Cross::Inputs(cross)) = &moments.cross else { panic!("{:?}", moments.cross) };
+        cross
+    }
+
     /// `AᵀB` in f64, number by number.
     fn product(a: &Tensor, b: &Tensor) -> Vec<f64> {
         let (a, b) = (a.to_vec2::<f32>().unwrap(), b.to_vec2::<f32>().unwrap());
@@ -184,7 +260,7 @@ mod tests {
         for all in [&whole, &parts] {
             assert_eq!(all.tokens, 700);
             assert!(near(all.gram.as_ref().unwrap(), &product(&fed, &fed)));
-            assert!(near(all.cross.as_ref().unwrap(), &product(&fed, &original)));
+            assert!(near(inputs(all), &product(&fed, &original)));
             let diagonal: Vec<f64> = (0..5).map(|j| all.gram.as_ref().unwrap()[j * 6]).collect();
             assert!(near(&all.squares, &diagonal));
         }
@@ -202,7 +278,7 @@ mod tests {
         let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5); // f32 roots of weights
         assert!(near(&weighted.squares, &repeated.squares));
         assert!(near(weighted.gram.as_ref().unwrap(), repeated.gram.as_ref().unwrap()));
-        assert!(near(weighted.cross.as_ref().unwrap(), repeated.cross.as_ref().unwrap()));
+        assert!(near(inputs(&weighted), inputs(&repeated)));
         assert_eq!(weighted.sums, Moments::of(&fed, None, BOTH).unwrap().sums);
         assert!(Moments::weighted(&fed, None, Some(&[1.0; 3]), BOTH).is_err());
         assert!(Moments::weighted(&fed, None, Some(&[1.0, 1.0, f32::NAN, 1.0]), BOTH).is_err());

@@ -16,9 +16,10 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::attention::{Attending, Offsets, received};
 use crate::engine::model::ModelSpec;
 use crate::engine::model::build::Model;
-use crate::engine::model::forward::{Packed, Tap};
+use crate::engine::model::forward::{Packed, Part, Tap};
 use crate::engine::model::spec::Reads;
 
+mod inside;
 mod values;
 
 /// Rows of a batch, at most.
@@ -35,9 +36,13 @@ pub type Sites = BTreeMap<usize, Moments>;
 pub struct Stream {
     batches: Vec<Packed>,
     held: Vec<Held>,
+    /// Inside a block: the part that is next, and what its sites are fed. `held` are then residuals.
+    at: Option<Part>,
+    fed: Vec<Held>,
     /// The block that is next.
     next: usize,
     folder: PathBuf,
+    budget_bytes: u64,
 }
 
 impl Stream {
@@ -62,7 +67,7 @@ impl Stream {
             if in_memory { Ok(Held::Memory(states)) } else { Held::write(folder.join(i.to_string()), &states) }
         };
         let held = packed.iter().enumerate().map(hold).collect::<Result<_>>()?;
-        Ok(Self { batches: packed, held, next: 0, folder })
+        Ok(Self { batches: packed, held, at: None, fed: Vec::new(), next: 0, folder, budget_bytes })
     }
 
     /// The block that is next; the model's number of blocks at the end.
@@ -93,9 +98,8 @@ impl Stream {
         wanted: Wanted,
         ctx: &RunContext<'_>,
     ) -> Result<Sites> {
-        if original.is_some_and(|(other, _)| other.next != self.next || other.batches.len() != self.batches.len()) {
-            return Err(EngineError::Internal("original and compressed model are not at the same block".into()));
-        }
+        self.is_between()?;
+        original.iter().try_for_each(|(other, _)| self.is_beside(other))?;
         let fed = |stream: &Self, model: &Model, i: usize, wanted: Wanted| -> Result<Seen> {
             let taps = Inputs { sites, weights: wanted.weights, seen: Mutex::default() };
             // Where the sites do not stand at the block's end, it is not worked out to there
@@ -124,14 +128,11 @@ impl Stream {
     ///
     /// As the forward pass; a scratch folder that can't be written to.
     pub fn advance(&mut self, model: &Model) -> Result<()> {
+        self.is_between()?;
         let next = self.next;
         let this = &*self;
         let step = |i: usize| -> Result<Held> {
-            let states = model.block(next, this.batch(i)?, &this.states(i)?, None)?;
-            match this.held.get(i) {
-                Some(Held::File(path, _)) => Held::write(path.clone(), &states),
-                _ => Ok(Held::Memory(states)),
-            }
+            this.hold_again(i, model.block(next, this.batch(i)?, &this.states(i)?, None)?)
         };
         let held = (0..this.batches.len()).into_par_iter().map(step).collect::<Result<Vec<_>>>()?;
         self.held = held;
@@ -159,6 +160,7 @@ impl Stream {
             }
             taps.into_seen()
         };
+        self.is_between()?;
         let mut all = Sites::new();
         for i in 0..self.batches.len() {
             let ours = fed(self, model, i)?;
@@ -177,6 +179,7 @@ impl Stream {
     ///
     /// A scratch file that can't be read.
     pub fn snapshot(&self) -> Result<Vec<Tensor>> {
+        self.is_between()?;
         (0..self.batches.len()).map(|i| self.states(i)).collect()
     }
 
@@ -196,8 +199,26 @@ impl Stream {
             Held::File(path, _) => Held::write(path.clone(), &states),
         };
         self.held = snapshot.into_iter().zip(&self.held).map(hold).collect::<Result<_>>()?;
-        self.next = next;
+        (self.next, self.at) = (next, None);
+        self.fed.clear();
         Ok(())
+    }
+
+    /// What is held is a block's input between two blocks alone.
+    fn is_between(&self) -> Result<()> {
+        match self.at {
+            None => Ok(()),
+            Some(part) => Err(EngineError::Internal(format!("the stream is inside a block, before its {part:?}"))),
+        }
+    }
+
+    /// Whether another stream holds as many batches at the same place.
+    fn is_beside(&self, other: &Self) -> Result<()> {
+        let place = |stream: &Self| (stream.next, stream.at, stream.batches.len());
+        if place(self) == place(other) {
+            return Ok(());
+        }
+        Err(EngineError::Internal("original and compressed model are not at the same place".into()))
     }
 
     /// [`TokenWeights::Read`]; `None` where the head reads every token.
@@ -210,6 +231,14 @@ impl Stream {
         };
         let offsets = &self.batch(i)?.offsets;
         Ok((reads != Reads::Every).then(|| offsets.windows(2).flat_map(row).collect()))
+    }
+
+    /// New states of a batch, where its old ones are.
+    fn hold_again(&self, i: usize, states: Tensor) -> Result<Held> {
+        match self.held.get(i) {
+            Some(Held::File(path, _)) => Held::write(path.clone(), &states),
+            _ => Ok(Held::Memory(states)),
+        }
     }
 
     fn batch(&self, i: usize) -> Result<&Packed> {

@@ -95,3 +95,28 @@ fn what_is_taken_as_given_has_no_gradient_and_says_so() {
     let gamma = Var::from_tensor(&draw((1, 6)).squeeze(0).unwrap()).unwrap();
     assert!(norm::rms_norm(&x, &gamma, 0.1).unwrap().sum_all().unwrap().backward().is_err(), "a scale");
 }
+
+#[test]
+fn a_product_with_itself_is_that_product_and_symmetric() {
+    for (tokens, width) in [(1, 1), (700, 5), (1500, 128), (1100, 300)] {
+        let x = draw((tokens, width)).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (mut found, mut want) = (vec![1.0; width * width], vec![1.0; width * width]);
+        gram::add_square(&mut found, &x, width).unwrap();
+        gram::mirror(&mut found, width);
+        gram::add_product(&mut want, &x, &x, (width, width)).unwrap();
+        let exact =
+            |i: usize, j: usize| 1.0 + x.chunks(width).map(|line| f64::from(line[i]) * f64::from(line[j])).sum::<f64>();
+        // f32 sums of 1,024 products of unit size
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * tokens as f64;
+        for (i, j) in [(0, 0), (width - 1, 0), (0, width - 1), (width / 2, width - 1)] {
+            assert!(near(want[i * width + j], exact(i, j)), "({i}, {j}) of {tokens} x {width}");
+        }
+        assert!(found.iter().zip(&want).all(|(a, b)| near(*a, *b)), "{tokens} x {width}");
+        assert!((0..width * width).all(|at| found[at] == found[at % width * width + at / width]));
+    }
+    assert!(gram::add_square(&mut [0.0; 4], &[1.0; 5], 2).is_err());
+    assert!(gram::add_product(&mut [0.0; 4], &[1.0; 4], &[1.0; 2], (2, 2)).is_err());
+    let mut sum = [0.0; 2];
+    gram::add_product(&mut sum, &[1.0, 2.0, 3.0, 4.0], &[10.0, 1.0], (2, 1)).unwrap();
+    assert_eq!(sum, [13.0, 24.0]);
+}

@@ -40,9 +40,25 @@ impl Cholesky {
         let count = rows.len() / size;
         let wide: Vec<f64> = rows.iter().map(|x| f64::from(*x)).collect();
         let w = MatRef::from_row_major_slice(&wide, count, size);
-        let right: Mat<f64> = MatRef::from_row_major_slice(b, size, size) * w.transpose();
-        let solved = self.factor.solve(&right);
-        Ok((0..count).flat_map(|i| (0..size).map(move |j| (j, i))).map(|at| solved[at] as f32).collect())
+        Ok(self.rows(&(MatRef::from_row_major_slice(b, size, size) * w.transpose())))
+    }
+
+    /// `(A⁻¹ B)ᵀ`, row by row, for `b: [size, n]`.
+    ///
+    /// # Errors
+    ///
+    /// A length that does not fit.
+    pub fn solve_rows(&self, b: &[f64]) -> Result<Vec<f32>> {
+        let size = self.size;
+        if size == 0 || !b.len().is_multiple_of(size) {
+            return Err(EngineError::Internal(format!("{} numbers are no columns of {size}", b.len())));
+        }
+        Ok(self.rows(&MatRef::from_row_major_slice(b, size, b.len() / size).to_owned()))
+    }
+
+    fn rows(&self, right: &Mat<f64>) -> Vec<f32> {
+        let solved = self.factor.solve(right);
+        solved.col_iter().flat_map(|column| column.iter().map(|x| *x as f32).collect::<Vec<_>>()).collect()
     }
 }
 
@@ -57,6 +73,9 @@ mod tests {
         let x = found.solve_rows_through(&[1.0, 0.0, 0.0, 1.0], &[2.0, 3.0, 2.0, 2.0]).unwrap();
         let want = [0.0, 1.0, 0.25, 0.5];
         assert!(x.iter().zip(want).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{x:?}");
+        // The same right sides, as columns
+        assert_eq!(found.solve_rows(&[2.0, 2.0, 3.0, 2.0]).unwrap(), x);
+        assert!(found.solve_rows(&[1.0]).is_err());
     }
 
     #[test]

@@ -37,10 +37,10 @@ pub(super) fn quantize(
     (kept, raised)
 }
 
-/// `weights: [out, in]`, moved by what puts the row with the largest error of each group of columns onto its grid.
-pub(super) fn moved(round: &Round, weights: &[f32], shape: (usize, usize), scale_dtype: Dtype) -> Vec<f32> {
-    let (plain, _) = round.quantize(weights, shape, scale_dtype, None);
-    let columns = shape.1.max(1);
+/// `weights: [out, in]`, moved by what puts the row with the largest error of each group of columns onto its grid; `plain` is what
+/// plain rounding makes of them, on the grids that they have by then.
+pub(super) fn moved(plain: &Grouped, weights: &[f32]) -> Vec<f32> {
+    let columns = plain.r#in.max(1);
     shifted(weights, &plain.decode(), columns, plain.group_size.unwrap_or(columns).max(1))
 }
 

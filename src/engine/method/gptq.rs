@@ -8,17 +8,19 @@
 //! Each site is judged by its outputs on rows that it was not fitted to, against plain rounding: the better one is kept.
 //!
 //! Source: Frantar et al. 2022, arXiv 2210.17323, algorithm 1; the anchored target of Li et al. 2025, arXiv 2504.02692 (GPTAQ).
-//! Costs the forward pass of both models over all rows four times, `3 · tokens · in²` flops for the sums, and per site
+//! Costs the forward pass of both models over all rows once, `3 · tokens · in²` flops for the sums, and per site
 //! `out · in²` for the sweep and `in³` in f64 for target and factor.
 
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
+use super::feedback::Feedback;
+use super::judged::{Best, Judges};
 use super::params::{Kind, ParamSpec};
 use super::quantize::{Round, relative};
 use super::range::{Grid, Observer};
-use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered, feedback::Feedback};
-use crate::engine::calibrate::anchored::{self, Judge};
-use crate::engine::calibrate::{Moments, Wanted};
+use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered};
+use crate::engine::calibrate::{Wanted, anchored};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
 use crate::engine::model::linear::{Dense, Linear, LinearMap};
@@ -103,53 +105,53 @@ struct Work<'a> {
     dense: &'a Dense,
     shape: (usize, usize),
     /// What the outputs are compared with: the original's weights, or those before the stage.
-    original: Vec<f32>,
+    original: &'a [f32],
     importance: Option<Vec<f32>>,
     fed: Fed<'a>,
 }
 
-/// What became of it.
-struct Done {
-    map: Grouped,
-    fallbacks: Vec<Fallback>,
-}
-
 impl Sweep {
-    fn site(&self, site: &SiteSpec, linear: &Linear, fed: Fed<'_>) -> Result<Done> {
+    fn site(&self, site: &SiteSpec, linear: &Linear, fed: Fed<'_>) -> Result<(Grouped, Vec<Fallback>)> {
         let LinearMap::Dense(dense) = &linear.map else {
             return Err(EngineError::Internal(format!("a {} map reached gptq", linear.map.layout().form())));
         };
-        let original = if self.anchored { fed.original.unwrap_or(&linear.map) } else { &linear.map }.to_vec()?;
+        let original = &if self.anchored { fed.original.unwrap_or(&linear.map) } else { &linear.map }.to_vec()?;
         let weighted = self.round.observer == Observer::WeightedMse;
         let importance = weighted.then(|| relative(&fed.fit.mean_squares()));
-        let shape = dense.weight.dims2()?;
-        let work = Work { site, dense, shape, original, importance, fed };
+        let work = Work { site, dense, shape: dense.weight.dims2()?, original, importance, fed };
         let mut fallbacks = Vec::new();
         let (plain, raised) = self.plain(&work, &linear.map.to_vec()?);
-        let mut kept = Kept { cost: work.cost(&plain)?, map: plain };
-        let mut swept = false;
+        let weights = plain.decode();
+        let mut best = Best::new(Judges::new(original, &fed, site.is_centered)?, plain, &weights);
         match self.feedback(&work, &mut fallbacks) {
             None => {
                 fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor"));
             }
             Some(feedback) => {
                 let target = self.target(&work, &linear.map)?;
-                let shifts = if site.is_centered { vec![None, Some(())] } else { vec![None] };
-                for shift in shifts {
-                    let moved = shift.map(|()| centered::moved(&self.round, &target, shape, dense.dtype));
-                    let map = self.sweep(&work, moved.as_ref().unwrap_or(&target), &feedback);
-                    swept |= kept.offer(&work, map)?;
-                }
-                if !swept {
-                    fallbacks.push(work.fallback(
-                        "rounded to nearest",
-                        "rows that were not fitted to lose less by it than by passing errors on",
-                    ));
+                if !self.sweeps(&work, &target, &feedback, &mut best) {
+                    let why = "rows that were not fitted to lose less by it than by passing errors on";
+                    fallbacks.push(work.fallback("rounded to nearest", why));
                 }
             }
         }
         fallbacks.extend(Fallback::raised(&site.site, raised));
-        Ok(Done { map: kept.map, fallbacks })
+        Ok((best.found, fallbacks))
+    }
+
+    /// Rounds a target in sequence, and once more where a norm lets it be moved; tells whether any of it is better than what is kept.
+    fn sweeps(&self, work: &Work<'_>, target: &[f32], feedback: &Feedback, best: &mut Best<'_, Grouped>) -> bool {
+        let grids =
+            |target: &[f32]| self.round.quantize(target, work.shape, work.dense.dtype, work.importance.as_deref()).0;
+        let mut offer = |grids: Grouped, target: &[f32]| {
+            let map = sweep(grids, target, feedback);
+            let weights = map.decode();
+            best.offer(map, &weights)
+        };
+        let plain = grids(target);
+        let moved = work.site.is_centered.then(|| centered::moved(&plain, target));
+        let is_better = offer(plain, target);
+        moved.is_some_and(|moved| offer(grids(&moved), &moved)) | is_better
     }
 
     fn feedback(&self, work: &Work<'_>, fallbacks: &mut Vec<Fallback>) -> Option<Feedback> {
@@ -165,7 +167,7 @@ impl Sweep {
     /// What is to be approximated, `[out, in]`.
     fn target(&self, work: &Work<'_>, current: &LinearMap) -> Result<Vec<f32>> {
         if self.anchored && work.fed.fit.cross.is_some() {
-            return anchored::target(&work.original, work.fed.fit, anchored::DAMPING);
+            return anchored::target(work.original, work.fed.fit, anchored::DAMPING);
         }
         current.to_vec()
     }
@@ -179,16 +181,16 @@ impl Sweep {
             self.round.quantize(weights, work.shape, dtype, importance)
         }
     }
+}
 
-    fn sweep(&self, work: &Work<'_>, target: &[f32], feedback: &Feedback) -> Grouped {
-        let (mut map, _) = self.round.quantize(target, work.shape, work.dense.dtype, work.importance.as_deref());
-        let rounded = feedback.round(target, |row, column, weight| {
-            let grid = Grid::of(&map, row, column);
-            grid.weight(grid.code(weight))
-        });
-        map.codes = codes(&map, &rounded);
-        map
-    }
+/// Codes for a target on the grids of a map, one column after another.
+fn sweep(mut map: Grouped, target: &[f32], feedback: &Feedback) -> Grouped {
+    let rounded = feedback.round(target, |row, column, weight| {
+        let grid = Grid::of(&map, row, column);
+        grid.weight(grid.code(weight))
+    });
+    map.codes = codes(&map, &rounded);
+    map
 }
 
 /// The codes of weights that lie on a map's grids.
@@ -196,44 +198,15 @@ fn codes(map: &Grouped, weights: &[f32]) -> Vec<i8> {
     let columns = map.r#in.max(1);
     let size = map.group_size.unwrap_or(columns).max(1);
     let mut codes = vec![0i8; weights.len()];
-    for (row, (codes, weights)) in codes.chunks_mut(columns).zip(weights.chunks(columns)).enumerate() {
+    codes.par_chunks_mut(columns).zip(weights.par_chunks(columns)).enumerate().for_each(|(row, (codes, weights))| {
         for (group, (codes, weights)) in codes.chunks_mut(size).zip(weights.chunks(size)).enumerate() {
             Grid::of(map, row, group * size).codes(weights, codes);
         }
-    }
+    });
     codes
 }
 
-/// The best so far, and what it costs on the rows that are fitted to and on those that are not.
-struct Kept {
-    map: Grouped,
-    cost: (f64, Option<f64>),
-}
-
-impl Kept {
-    /// Takes a candidate that costs less on rows that were not fitted to, and no more on those that were.
-    fn offer(&mut self, work: &Work<'_>, map: Grouped) -> Result<bool> {
-        let cost = work.cost(&map)?;
-        let is_less = match (cost.1, self.cost.1) {
-            (Some(new), Some(old)) => new < old && cost.0 <= self.cost.0,
-            _ => cost.0 < self.cost.0,
-        };
-        if is_less {
-            *self = Self { map, cost };
-        }
-        Ok(is_less)
-    }
-}
-
 impl Work<'_> {
-    fn cost(&self, map: &Grouped) -> Result<(f64, Option<f64>)> {
-        let weights = map.decode();
-        let cost = |moments: &Moments| -> Result<f64> {
-            Ok(Judge::new(&self.original, moments, self.site.is_centered)?.cost(&weights))
-        };
-        Ok((cost(self.fed.fit)?, self.fed.held_out.map(cost).transpose()?))
-    }
-
     fn fallback(&self, what: &str, why: &str) -> Fallback {
         Fallback { site: self.site.site.clone(), what: what.to_owned(), why: why.to_owned() }
     }
@@ -270,7 +243,7 @@ impl SiteAction for Sweep {
             });
             return Ok((linear, fallbacks));
         };
-        let done = self.site(site, linear, *fed)?;
-        Ok((Linear { map: LinearMap::Grouped(done.map), ..linear.clone() }, done.fallbacks))
+        let (map, fallbacks) = self.site(site, linear, *fed)?;
+        Ok((Linear { map: LinearMap::Grouped(map), ..linear.clone() }, fallbacks))
     }
 }

@@ -9,6 +9,7 @@ pub mod factorize;
 pub mod feedback;
 pub mod fold;
 pub mod gptq;
+mod judged;
 pub mod params;
 pub mod quantize;
 pub mod range;

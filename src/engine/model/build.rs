@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use super::ModelHeader;
 use super::arch::{NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
+use super::forward::Part;
 use super::inspect::Inspected;
 use super::layout::Layout;
 use super::linear::{Linear, LinearMap};
@@ -138,6 +139,17 @@ impl Model {
     pub fn at_block(&self, index: usize) -> Result<Self> {
         let missing = || EngineError::Internal(format!("there is no block {index}"));
         self.with(self.wired()?.blocks.get(index).ok_or_else(missing)?.sites())
+    }
+
+    /// The same model with the sites of one part of a block in memory, decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::at_tables`].
+    pub fn at_part(&self, index: usize, part: Part) -> Result<Self> {
+        let missing = || EngineError::Internal(format!("there is no block {index}"));
+        let groups = self.wired()?.blocks.get(index).ok_or_else(missing)?.groups();
+        self.with(groups.into_iter().nth(part as usize).unwrap_or_default())
     }
 
     /// The same model with what stands behind the last block in memory, decoded.

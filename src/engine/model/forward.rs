@@ -2,15 +2,17 @@
 
 use candle_core::{Device, Tensor};
 
-use super::arch::{AttentionWiring, BlockWiring, Projections, Transform, Wiring};
+use super::arch::{Transform, Wiring};
 use super::build::{Model, Norm};
 use super::linear::Linear;
-use super::spec::{Head, ModelSpec, NormPlace, Pooling, Reads};
+use super::spec::{Head, ModelSpec, Pooling, Reads};
 pub use super::tap::Tap;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels;
-use crate::engine::kernels::attention::{Attending, Offsets};
 use crate::engine::kernels::rope::Angles;
+pub use block::{Between, Part};
+
+mod block;
 
 /// Rows of tokens, packed one after another without padding.
 #[derive(Debug, Clone)]
@@ -73,29 +75,6 @@ impl Model {
     pub fn embed(&self, batch: &Packed) -> Result<Tensor> {
         let (run, wiring) = self.run(batch, None)?;
         run.embed(wiring, batch)
-    }
-
-    /// What comes out of a block that is given `x: [tokens, hidden]`: of all tokens, also in the last one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Model::forward`]; a block that is not there.
-    pub fn block(&self, index: usize, batch: &Packed, x: &Tensor, tap: Option<&dyn Tap>) -> Result<Tensor> {
-        let (run, wiring) = self.run(batch, tap)?;
-        let missing = || EngineError::Internal(format!("there is no block {index}"));
-        run.block(wiring.blocks.get(index).ok_or_else(missing)?, x, Reads::Every)
-    }
-
-    /// As [`Model::block`] on the way to an answer: where that is read off one token a row, the last block works out no other.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn pass(&self, index: usize, batch: &Packed, x: &Tensor) -> Result<Tensor> {
-        let (run, wiring) = self.run(batch, None)?;
-        let missing = || EngineError::Internal(format!("there is no block {index}"));
-        let reads = if index + 1 == wiring.blocks.len() { run.spec.reads() } else { Reads::Every };
-        run.block(wiring.blocks.get(index).ok_or_else(missing)?, x, reads)
     }
 
     /// What the head reads, of what [`Model::pass`] gave for the last block.
@@ -243,99 +222,6 @@ impl<'a> Run<'a> {
             x = (x + self.map(table)?.rows(&ids(&batch.type_ids)?)?)?;
         }
         wiring.embedding_norm.map_or(Ok(x.clone()), |norm| self.norm(norm, &x))
-    }
-
-    /// `x ← norm(x + f(x))` or `x ← x + f(norm(x))`, for attention and then for the mlp; of one token of every row alone, if
-    /// so asked.
-    fn block(&self, block: &BlockWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
-        let residual = self.read(x, reads)?;
-        match self.spec.norm_place {
-            NormPlace::Post => {
-                let y = self.attention(&block.attention, x, reads)?;
-                if self.is_over() {
-                    return Ok(y);
-                }
-                let x = self.norm(block.attention_norm, &(y + residual)?)?;
-                let y = self.mlp(block, &x)?;
-                if self.is_over() { Ok(y) } else { self.norm(block.mlp_norm, &(y + x)?) }
-            }
-            NormPlace::Pre => {
-                let y = self.attention(&block.attention, &self.norm(block.attention_norm, x)?, reads)?;
-                if self.is_over() {
-                    return Ok(y);
-                }
-                let x = (y + residual)?;
-                let y = self.mlp(block, &self.norm(block.mlp_norm, &x)?)?;
-                if self.is_over() { Ok(y) } else { Ok((y + x)?) }
-            }
-        }
-    }
-
-    fn mlp(&self, block: &BlockWiring, x: &Tensor) -> Result<Tensor> {
-        let up = self.apply(block.up, x)?;
-        let gate = block.gate.map(|gate| self.apply(gate, x)).transpose()?;
-        if self.is_over() {
-            return Ok(up);
-        }
-        let wide = match gate {
-            Some(gate) => kernels::activation::gated(self.spec.activation, &gate, &up)?,
-            None => kernels::activation::apply(self.spec.activation, &up)?,
-        };
-        self.apply(block.down, &wide)
-    }
-
-    fn attention(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<Tensor> {
-        let (q, k, v) = self.project(attention, x, reads)?;
-        if self.is_over() {
-            return Ok(q);
-        }
-        let positions = self.read_positions(reads);
-        let (q, k) = match attention.head_norms {
-            Some((query, key)) => (self.norm(query, &q)?, self.norm(key, &k)?),
-            None => (q, k),
-        };
-        let (q, k) = match &self.angles {
-            Some(angles) => {
-                let turned = kernels::rope::rotate(&q, &positions, angles)?;
-                (turned, kernels::rope::rotate(&k, &self.positions, angles)?)
-            }
-            None => (q, k),
-        };
-        let one_each: Vec<usize> = (0..self.offsets.len()).collect();
-        let asking = if reads == Reads::Every { self.offsets } else { &one_each };
-        let how = Attending {
-            heads: self.spec.heads,
-            kv_heads: self.spec.kv_heads,
-            scale: attention.scale,
-            is_causal: self.spec.is_causal,
-            window: attention.window,
-        };
-        let rows = Offsets { asking, seen: self.offsets, asks_first: reads == Reads::First };
-        if let Some(tap) = self.tap {
-            tap.attend(&q, &k, how, rows)?;
-        }
-        let mixed = kernels::attention::attention(&q, &k, &v, how, rows)?;
-        self.apply(attention.output, &mixed)
-    }
-
-    /// Queries of the tokens that are read, keys and values of all.
-    fn project(&self, attention: &AttentionWiring, x: &Tensor, reads: Reads) -> Result<(Tensor, Tensor, Tensor)> {
-        match attention.projections {
-            Projections::Split { query, key, value } => {
-                let q = self.apply(query, &self.read(x, reads)?)?;
-                Ok((q, self.apply(key, x)?, self.apply(value, x)?))
-            }
-            Projections::Fused(site) => {
-                let all = self.apply(site, x)?;
-                if self.is_over() {
-                    return Ok((all.clone(), all.clone(), all));
-                }
-                let (queries, keys) = (self.spec.heads * self.spec.head_dim, self.spec.kv_heads * self.spec.head_dim);
-                let part = |start, width| Ok::<_, EngineError>(all.narrow(1, start, width)?.contiguous()?);
-                let q = self.read(&part(0, queries)?, reads)?;
-                Ok((q, part(queries, keys)?, part(queries + keys, keys)?))
-            }
-        }
     }
 
     /// The places in `x` of the tokens that are read; `None`: all.

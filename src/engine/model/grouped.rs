@@ -1,6 +1,11 @@
 //! Codes with one scale, and perhaps one zero point, per row and group of columns.
 
+use rayon::prelude::*;
+
 use super::layout::{Dtype, Layout};
+
+/// Rows that go to a thread, at least.
+const ROWS: usize = 16;
 
 /// `w_ij = (code_ij - zero_ig) · scale_ig`, where `g = j / group_size`; or one scale and zero for all.
 ///
@@ -37,15 +42,18 @@ impl Grouped {
     pub fn decode(&self) -> Vec<f32> {
         let size = self.group_size.unwrap_or(self.r#in).max(1);
         let groups = Self::groups(self.r#in, self.group_size);
-        let mut weights = Vec::with_capacity(self.codes.len());
-        for (row, codes) in self.codes.chunks(self.r#in.max(1)).enumerate() {
-            for (group, codes) in codes.chunks(size).enumerate() {
+        let columns = self.r#in.max(1);
+        let mut weights = vec![0f32; self.codes.len()];
+        let rows = weights.par_chunks_mut(columns).zip(self.codes.par_chunks(columns)).with_min_len(ROWS).enumerate();
+        rows.for_each(|(row, (weights, codes))| {
+            for (group, (weights, codes)) in weights.chunks_mut(size).zip(codes.chunks(size)).enumerate() {
                 let at = if self.per_tensor { 0 } else { row * groups + group };
                 let scale = self.scales.get(at).copied().unwrap_or(0.0);
                 let zero = self.zeros.as_ref().and_then(|zeros| zeros.get(at)).copied().unwrap_or(0);
-                weights.extend(codes.iter().map(|code| f32::from(i16::from(*code) - i16::from(zero)) * scale));
+                let decoded = codes.iter().map(|code| f32::from(i16::from(*code) - i16::from(zero)) * scale);
+                weights.iter_mut().zip(decoded).for_each(|(weight, decoded)| *weight = decoded);
             }
-        }
+        });
         weights
     }
 

@@ -5,8 +5,11 @@ use crate::engine::context::RESIDENT_BYTES;
 use crate::engine::export::{TensorSpec, hf};
 use crate::engine::method::{self, Action, Streams};
 use crate::engine::model::build::resident_bytes;
+use crate::engine::model::spec::SiteRole;
 use crate::engine::model::{Forms, Layout, ModelHeader, SiteHeader};
 
+/// Multiplications a second of two cores, about.
+const SPEED: f64 = 1e11;
 /// Weights that a streamed run works on at a time, in all threads together.
 const STREAMED_WEIGHTS: usize = 384 << 10;
 /// Weights of one part: 256 KiB as f32, so that what is done to them one after another finds them in the processor's cache.
@@ -14,6 +17,8 @@ const PART_WEIGHTS: usize = 64 << 10;
 /// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
 const PART_ROWS: usize = 32;
 
+/// States of two models and of the rows that sites are judged by, as far as they are held in memory.
+const FOLLOWING_BYTES: u64 = 640 << 20;
 /// Memory that a streamed run takes besides its weights: the program, headers, buffers.
 const STREAMED_BASE_BYTES: u64 = 5 << 20;
 /// What is told of a site: its histograms, as they are written into the report.
@@ -54,11 +59,11 @@ pub(super) fn predict(
         whole_bytes(header, layouts, evaluate, available)
     };
     let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
-    // Two cores run about 1e11 multiplications a second; a decomposition takes some 20 passes of out · in · min
+    // A decomposition takes some 20 passes of out · in · min
     let encoder = hf::parameters(header, layouts) as f64;
     let rows = available.evaluation_rows.unwrap_or(256) as f64;
     let passes = if evaluate.metrics.is_empty() { 0.0 } else { (2 + stages.len()) as f64 };
-    let wall_seconds = 1.0 + header.parameters as f64 * 1e-8 + rows * 64.0 * encoder * passes / 1e11;
+    let wall_seconds = 1.0 + header.parameters as f64 * 1e-8 + rows * 64.0 * encoder * passes / SPEED;
     Predicted {
         size_bytes,
         files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes }],
@@ -80,12 +85,43 @@ pub(super) fn coding(predicted: &mut Predicted, header: &ModelHeader, forms: &Fo
     predicted.wall_seconds = (wall_seconds * 10.0).round() / 10.0;
 }
 
-/// States of all calibration rows between two blocks: held in scratch files where they are many, and kept, with those before
-/// them, for another attempt to go on from.
-pub(super) fn kept_bytes(header: &ModelHeader, calibration: Option<&PlannedCalibration>) -> u64 {
-    let Some((planned, spec)) = calibration.zip(header.spec.as_ref()) else { return 0 };
+/// What stages that calibrate cost besides. Disk: states of all rows between two blocks, held in scratch files where they are many,
+/// and kept, with those before them, for another attempt to go on from; where sites follow each other, states and what the widest
+/// site is fed, of two models and of the rows that sites are judged by. Time: a pass over all rows and the sums, and where sites
+/// follow each other two models side by side, their products, and about a microsecond a weight for factors and grids. Rows are
+/// taken to be as long as they may be; a budget that is shared out is not counted.
+pub(super) fn calibrating(
+    predicted: &mut Predicted,
+    header: &ModelHeader,
+    stages: &[PlannedStage],
+    calibration: Option<&PlannedCalibration>,
+) {
+    let Some((planned, spec)) = calibration.zip(header.spec.as_ref()) else { return };
     let tokens = (planned.num_calibration_samples as u64).saturating_mul(planned.max_seq_length as u64);
-    tokens.saturating_mul(4 * spec.hidden as u64).saturating_mul(3)
+    let linear = || header.sites.iter().filter(|site| site.spec.role == SiteRole::Linear);
+    let pass = tokens as f64 * linear().map(|site| site.layout.parameters() as f64).sum::<f64>();
+    let bound = |stage: &PlannedStage| {
+        let bound = method::find(&stage.method).zip(stage.params.as_object());
+        bound.and_then(|(method, params)| method.bind(params).ok())
+    };
+    let follows = |stage: &PlannedStage| matches!(bound(stage), Some(Action::Site(action)) if action.follows());
+    let widest = linear().map(|site| site.spec.r#in).max().unwrap_or(0);
+    let values = if stages.iter().any(follows) { 9 * (spec.hidden + widest) / 4 } else { 0 } + 3 * spec.hidden;
+    let states_bytes = tokens.saturating_mul(4 * values as u64);
+    predicted.disk_bytes = predicted.disk_bytes.saturating_add(states_bytes);
+    if stages.iter().any(follows) {
+        predicted.peak_memory_bytes = predicted.peak_memory_bytes.saturating_add(states_bytes.min(FOLLOWING_BYTES));
+    }
+    let seconds = |stage: &PlannedStage| match bound(stage) {
+        Some(Action::Site(action)) if action.follows() => {
+            let targets = header.sites.iter().filter(|site| stage.sites.contains(&site.spec.site));
+            3.0 * pass / SPEED + targets.map(|site| site.layout.parameters() as f64).sum::<f64>() * 1e-6
+        }
+        Some(action) if action.wants().is_some() => 1.5 * pass / SPEED,
+        _ => 0.0,
+    };
+    let wall_seconds = predicted.wall_seconds + stages.iter().map(seconds).sum::<f64>();
+    predicted.wall_seconds = (wall_seconds * 10.0).round() / 10.0;
 }
 
 /// Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself: an
@@ -162,4 +198,34 @@ impl Parts {
 /// Whether a site's rows can be handed over apart: a plain matrix that lies row by row, of which no norm sees the columns.
 pub fn goes_by_rows(site: &SiteHeader) -> bool {
     matches!(site.layout, Layout::Dense { transposed: false, .. }) && !site.spec.is_centered
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::export::verify::input;
+    use crate::engine::model::inspect::inspect;
+    use crate::engine::plan::resolve;
+    use crate::engine::recipe::Recipe;
+
+    #[test]
+    fn rows_to_calibrate_on_cost_time_where_sites_are_fed_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tickets");
+        let files = ["config.json", "model.safetensors", "tokenizer.json"].map(|name| input(&folder, name).unwrap());
+        let header = inspect(&files).unwrap().0.header;
+        let seconds = |method: &str, samples: usize| {
+            let stages = json!([{ "method": method, "targets": ["block.**"], "params": {} }]);
+            let calibration = json!({ "num_calibration_samples": samples });
+            let recipe = json!({ "version": 1, "stages": stages, "calibration": calibration });
+            let available = Available { calibration_rows: Some(100_000), ..Available::default() };
+            resolve(&Recipe::parse(&recipe).unwrap(), &header, &available).unwrap().predicted.wall_seconds
+        };
+        assert!(seconds("gptq", 65_536) > seconds("gptq", 16));
+        assert!(seconds("gptq", 16) >= seconds("quantize", 16));
+        assert_eq!(seconds("quantize", 65_536), seconds("quantize", 16));
+    }
 }

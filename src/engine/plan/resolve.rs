@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::allocation::{self, PlannedAllocation};
-use super::predict::{coding, kept_bytes, predict};
+use super::predict::{calibrating, coding, predict};
 use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
 use crate::engine::export::{hf, packed};
 use crate::engine::method::params::{self, unknown};
@@ -66,7 +66,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     if is_packed {
         coding(&mut predicted, header, &forms);
     }
-    predicted.disk_bytes = predicted.disk_bytes.saturating_add(kept_bytes(header, calibration.as_ref()));
+    calibrating(&mut predicted, header, &stages, calibration.as_ref());
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
     notes.extend(left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")));
     if recipe.sensitivity.is_some() {

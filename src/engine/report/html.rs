@@ -3,6 +3,7 @@
 //! It is drawn from the JSON, not from [`super::Report`], so that reports of other versions and damaged ones still make
 //! a page: what is missing, `null` or of another type reads as not measured. All text is escaped.
 
+mod allocation;
 mod bytes;
 mod colours;
 mod cost;
@@ -77,6 +78,7 @@ fn parts(doc: &Doc<'_>) -> Vec<fn(&Doc<'_>) -> String> {
         plot::section,
         cost::section,
         stages::section,
+        allocation::section,
         bytes::section,
         sites::section,
         probes::section,

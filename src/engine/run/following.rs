@@ -2,7 +2,7 @@
 //!
 //! In a block the sites that are fed the same go together, in the order of computation: queries, keys and values; what
 //! attention puts out; the mlp's first maps; its last. Both models' rows pass up to these, sums are taken, the sites are
-//! changed, and so on; then both go on to the next block.
+//! changed, and both go on from there: so every part is worked out once.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,10 @@ use crate::engine::error::{EngineError, Result};
 use crate::engine::method::{Fallback, Fed, SiteAction};
 use crate::engine::model::arch::{BlockWiring, Projections, Wiring};
 use crate::engine::model::build::Model;
+use crate::engine::model::forward::Part;
 use crate::engine::model::linear::{Input, Linear, LinearMap};
 
-/// States between two blocks are held in memory up to this, of each model, and in scratch files beyond it.
+/// States of a stream, and what its next sites are fed, are held in memory up to this, and in scratch files beyond it.
 const STATES_BYTES: u64 = 256 << 20;
 /// Held-out rows that a site is judged by, for each eight that it is fitted to.
 const JUDGED: usize = 8;
@@ -70,16 +71,7 @@ pub(super) fn apply(
         work.fallbacks = kept.said(&finished.to_string())?.ok_or_else(lost)?;
     }
     for (block, sites) in inside.iter().enumerate().skip(finished) {
-        for (group, weights) in
-            wiring.blocks.get(block).map(|b| together(b, block + 1 == inside.len())).into_iter().flatten()
-        {
-            let here: Vec<usize> = group.into_iter().filter(|site| sites.contains(site)).collect();
-            let Some(first) = here.first() else { continue };
-            work.wanted.weights = weights;
-            let seen = passing.look(*first, &work, ctx)?;
-            here.iter().try_for_each(|site| work.change(*site, Some(&seen)))?;
-        }
-        passing.advance(&work)?;
+        work.block(&mut passing, (block, block + 1 == inside.len()), sites, ctx)?;
         let done = (format!("b{block}"), block + 1);
         kept.keep((&done.0, done.1), (&work.model, sites), None, &work.fallbacks)?;
         ctx.progress(done.1, inside.len(), "blocks")?;
@@ -92,21 +84,23 @@ pub(super) fn apply(
     Ok((work.model, work.fallbacks))
 }
 
-/// Sites that are fed the same, in the order of computation, and what their tokens count. What the last block makes of a token
-/// that the head does not read is lost, but for its keys and values.
-fn together(block: &BlockWiring, is_last: bool) -> Vec<(Vec<usize>, TokenWeights)> {
+/// A part's sites, and what their tokens count. What the last block makes of a token that the head does not read is lost, but
+/// for its keys and values.
+fn together(block: &BlockWiring, part: Part, is_last: bool) -> Vec<(Vec<usize>, TokenWeights)> {
     let [projections, output, wide, down] = block.groups();
-    if !is_last {
-        return [projections, output, wide, down].map(|group| (group, TokenWeights::Even)).into();
-    }
-    let (queries, others) = match block.attention.projections {
-        Projections::Split { query, key, value } => (vec![query], vec![key, value]),
-        Projections::Fused(site) => (Vec::new(), vec![site]),
+    let group = match part {
+        Part::Projections => projections,
+        Part::Output => output,
+        Part::Wide => wide,
+        Part::Down => down,
     };
-    let read = [queries, output, wide, down].map(|group| (group, TokenWeights::Read));
-    let mut all = vec![(others, TokenWeights::Even)];
-    all.extend(read);
-    all
+    match (is_last, part, block.attention.projections) {
+        (false, ..) | (true, Part::Projections, Projections::Fused(_)) => vec![(group, TokenWeights::Even)],
+        (true, Part::Projections, Projections::Split { query, key, value }) => {
+            vec![(vec![query], TokenWeights::Read), (vec![key, value], TokenWeights::Even)]
+        }
+        (true, ..) => vec![(group, TokenWeights::Read)],
+    }
 }
 
 /// The first of the rows, which are in no order that matters.
@@ -129,7 +123,7 @@ struct Seen {
     held_out: Option<Moments>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Takes maps over that an earlier attempt made.
     fn take(&mut self, maps: Option<BTreeMap<usize, (LinearMap, Input)>>) -> Result<()> {
         for (index, (map, input)) in maps.into_iter().flatten() {
@@ -139,17 +133,71 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The original's map of a site, where both have the same shape.
+    fn original(&self, index: usize) -> Option<&'a Linear> {
+        let (original, current) = (self.original.maps.get(index)?, self.model.maps.get(index)?);
+        (original.map.layout().shape() == current.map.layout().shape()).then_some(original.as_ref())
+    }
+
     fn change(&mut self, index: usize, seen: Option<&Seen>) -> Result<()> {
+        let original = self.original(index).map(|linear| &linear.map);
         let site = self.model.sites.get(index).ok_or_else(|| missing(index))?;
         let map = self.model.maps.get_mut(index).ok_or_else(|| missing(index))?;
         let current = map.read()?;
-        let original = self.original.maps.get(index).map(|linear| &linear.map);
-        let original = original.filter(|original| original.layout().shape() == current.map.layout().shape());
         let fed = seen.map(|seen| Fed { fit: &seen.fit, held_out: seen.held_out.as_ref(), original });
         let (linear, found) = self.action.apply(site, &current, fed.as_ref())?;
         *map = linear.into();
         self.fallbacks.extend(found);
         Ok(())
+    }
+
+    /// Changes a block's sites, part by part.
+    fn block(
+        &mut self,
+        passing: &mut Passing,
+        (block, is_last): (usize, bool),
+        sites: &[usize],
+        ctx: &RunContext<'_>,
+    ) -> Result<()> {
+        if sites.is_empty() {
+            return passing.advance(self);
+        }
+        let lost = || EngineError::Internal(format!("there is no block {block}"));
+        let wiring = self.original.wiring.as_ref().and_then(|wiring| wiring.blocks.get(block)).ok_or_else(lost)?;
+        passing.go((&self.model, self.original), Stream::enter)?;
+        for part in Part::ALL {
+            for (group, weights) in together(wiring, part, is_last) {
+                let here: Vec<usize> = group.into_iter().filter(|site| sites.contains(site)).collect();
+                if here.is_empty() {
+                    continue;
+                }
+                self.wanted.weights = weights;
+                let seen = passing.look(self, &here, ctx)?;
+                here.iter().try_for_each(|site| self.change(*site, Some(&seen)))?;
+            }
+            let (ours, theirs) = self.both(|model| model.at_part(block, part))?;
+            passing.go((&ours, &theirs), Stream::step)?;
+        }
+        Ok(())
+    }
+
+    /// Both models with what is needed of them decoded, once for all rows.
+    fn both(&self, at: impl Fn(&Model) -> Result<Model>) -> Result<(Model, Model)> {
+        let theirs = if self.wanted.cross { at(self.original)? } else { self.original.clone() };
+        Ok((at(&self.model)?, theirs))
+    }
+
+    /// The original's map of a site that stands alone, where products of its outputs cost less than those of its inputs.
+    fn through(&self, sites: &[usize]) -> Result<Option<Linear>> {
+        // Outputs of one site are no others'
+        let [site] = sites else { return Ok(None) };
+        let is_narrow = |linear: &&Linear| {
+            let (out, r#in) = linear.map.layout().shape();
+            // The outputs themselves have to be worked out, too
+            2 * out < r#in
+        };
+        let linear = self.original(*site).filter(|_| self.wanted.cross).filter(is_narrow);
+        linear.map(|linear| Linear { bias: None, input: Input::None, ..linear.read()? }.realized()).transpose()
     }
 
     /// Tables come first, for all blocks are fed by them. One that is the head as well is fed what the original's head is.
@@ -191,17 +239,20 @@ impl Pair {
         Ok(Self { ours: stream(&work.model, "compressed")?, theirs })
     }
 
-    fn look(&self, site: usize, work: &Work<'_>, ctx: &RunContext<'_>) -> Result<Moments> {
-        let (ours, original) = (work.model.at_block(self.ours.next())?, work.original.at_block(self.ours.next())?);
-        let theirs = self.theirs.as_ref().map(|stream| (stream, &original));
-        let mut seen = self.ours.look(&ours, theirs, &[site], work.wanted, ctx)?;
-        seen.remove(&site).ok_or_else(|| missing(site))
+    fn go(
+        &mut self,
+        (ours, theirs): (&Model, &Model),
+        go: impl Fn(&mut Stream, &Model) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (a, b) = rayon::join(
+            || go(&mut self.ours, ours),
+            || self.theirs.iter_mut().try_for_each(|stream| go(stream, theirs)),
+        );
+        a.and(b)
     }
 
-    fn advance(&mut self, work: &Work<'_>) -> Result<()> {
-        let block = self.ours.next();
-        self.ours.advance(&work.model.at_block(block)?)?;
-        self.theirs.iter_mut().try_for_each(|stream| stream.advance(&work.original.at_block(block)?))
+    fn look(&self, work: &Work<'_>, through: Option<&Linear>, ctx: &RunContext<'_>) -> Result<Moments> {
+        self.ours.look_inside(&work.model, (self.theirs.as_ref(), through), work.wanted, ctx)
     }
 
     fn end(&self, site: usize, work: &Work<'_>) -> Result<Moments> {
@@ -229,8 +280,9 @@ impl Passing {
         Ok(Seen { fit: look(&self.fit)?, held_out: self.held_out.as_ref().map(look).transpose()? })
     }
 
-    fn look(&self, site: usize, work: &Work<'_>, ctx: &RunContext<'_>) -> Result<Seen> {
-        self.seen(|pair| pair.look(site, work, ctx))
+    fn look(&self, work: &Work<'_>, sites: &[usize], ctx: &RunContext<'_>) -> Result<Seen> {
+        let through = work.through(sites)?;
+        self.seen(|pair| pair.look(work, through.as_ref(), ctx))
     }
 
     fn end(&self, site: usize, work: &Work<'_>) -> Result<Seen> {
@@ -238,7 +290,17 @@ impl Passing {
     }
 
     fn advance(&mut self, work: &Work<'_>) -> Result<()> {
-        self.fit.advance(work)?;
-        self.held_out.iter_mut().try_for_each(|pair| pair.advance(work))
+        let block = self.fit.ours.next();
+        let (ours, theirs) = work.both(|model| model.at_block(block))?;
+        self.go((&ours, &theirs), Stream::advance)
+    }
+
+    /// All four streams at once: few batches of one would leave threads idle.
+    fn go(&mut self, models: (&Model, &Model), go: impl Fn(&mut Stream, &Model) -> Result<()> + Sync) -> Result<()> {
+        let (a, b) = rayon::join(
+            || self.fit.go(models, &go),
+            || self.held_out.iter_mut().try_for_each(|pair| pair.go(models, &go)),
+        );
+        a.and(b)
     }
 }

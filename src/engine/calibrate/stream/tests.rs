@@ -5,11 +5,13 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::*;
-use crate::engine::calibrate::Statistics;
+use crate::engine::calibrate::{Cross, Statistics};
 use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Host, Silent, Stopwatch};
 use crate::engine::export::verify::input;
+use crate::engine::model::forward::Part;
 use crate::engine::model::inspect::inspect;
+use crate::engine::model::linear::{Dense, Linear, LinearMap};
 
 pub(in crate::engine::calibrate) struct Still;
 
@@ -101,6 +103,10 @@ fn every_token_of_every_row_is_seen_once_and_the_end_is_the_models_answer() {
     });
 }
 
+fn is_beside_itself(moments: &Moments) -> bool {
+    moments.cross == moments.gram.clone().map(Cross::Inputs)
+}
+
 #[test]
 fn beside_itself_the_cross_product_is_the_gram_matrix() {
     with_model("bert-relu", 2, |model, ctx| {
@@ -109,7 +115,7 @@ fn beside_itself_the_cross_product_is_the_gram_matrix() {
         let stream = Stream::new(model, &rows, "a", u64::MAX, ctx).unwrap();
         let original = Stream::new(model, &rows, "b", u64::MAX, ctx).unwrap();
         let seen = stream.look(model, Some((&original, model)), &sites, GRAM, ctx).unwrap();
-        assert!(!seen.is_empty() && seen.values().all(|moments| moments.cross == moments.gram));
+        assert!(!seen.is_empty() && seen.values().all(is_beside_itself));
     });
 }
 
@@ -126,8 +132,7 @@ fn tokens_count_as_much_as_the_attention_that_they_are_given() {
                 let found = stream.look(model, None, &sites, wanted, ctx).unwrap();
                 let pair = stream.look(model, Some((&beside, model)), &sites, wanted, ctx).unwrap();
                 assert!(
-                    pair.iter()
-                        .all(|(site, moments)| moments.cross == moments.gram && moments.gram == found[site].gram)
+                    pair.iter().all(|(site, moments)| is_beside_itself(moments) && moments.gram == found[site].gram)
                 );
                 found
             };
@@ -194,4 +199,114 @@ fn a_stream_goes_on_from_a_snapshot_as_if_nothing_had_been() {
         assert_eq!(flat(&whole), flat(&other));
         assert!(other.restore(1, Vec::new()).is_err());
     });
+}
+
+fn near(a: &[f64], b: &[f64]) -> bool {
+    let largest = a.iter().fold(0f64, |m, x| m.max(x.abs()));
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-12 * largest)
+}
+
+/// The same numbers, but for sums of batches that are added in another order, in f64.
+fn nearly(a: &Moments, b: &Moments) -> bool {
+    let both = near(&a.sums, &b.sums) && near(&a.squares, &b.squares) && a.largest == b.largest;
+    both && a.tokens == b.tokens && near(a.gram.as_deref().unwrap_or(&[]), b.gram.as_deref().unwrap_or(&[]))
+}
+
+#[test]
+fn part_by_part_sites_are_fed_what_they_are_in_the_whole_block_wherever_that_is_held() {
+    for (name, budget_bytes) in [("bert-regression", u64::MAX), ("gpt2-lm", 0), ("llama-gqa", 1 << 14)] {
+        with_model(name, 2, |model, ctx| {
+            let rows = rows(model.spec.as_ref().unwrap().vocab as u32);
+            let mut parts = Stream::new(model, &rows, "parts", budget_bytes, ctx).unwrap();
+            let mut whole = Stream::new(model, &rows, "whole", u64::MAX, ctx).unwrap();
+            let beside = Stream::new(model, &rows, "beside", u64::MAX, ctx).unwrap();
+            for block in &model.wiring.as_ref().unwrap().blocks {
+                parts.enter(model).unwrap();
+                assert!(parts.enter(model).is_err() && parts.snapshot().is_err() && parts.advance(model).is_err());
+                assert!(parts.look_inside(model, (Some(&beside), None), GRAM, ctx).is_err(), "the other is not inside");
+                for (part, sites) in Part::ALL.into_iter().zip(block.groups()) {
+                    let want = whole.look(model, None, &sites, GRAM, ctx).unwrap();
+                    let found = parts.look_inside(model, (None, None), GRAM, ctx).unwrap();
+                    assert!(want.values().all(|want| nearly(want, &found)), "{name}: {part:?}");
+                    parts.step(model).unwrap();
+                }
+                whole.advance(model).unwrap();
+            }
+            assert_eq!((parts.next(), parts.fed.len()), (whole.next(), 0));
+            assert!(parts.step(model).is_err(), "behind the last block there is no part");
+            let flat = |stream: &Stream| -> Vec<Vec<f32>> {
+                stream.snapshot().unwrap().iter().map(|x| x.flatten_all().unwrap().to_vec1().unwrap()).collect()
+            };
+            assert_eq!(flat(&parts), flat(&whole), "{name}");
+        });
+    }
+}
+
+#[test]
+fn half_of_a_row_is_the_token_that_the_head_reads() {
+    for (name, reads_one) in [("bert-regression", true), ("llama-gqa", false)] {
+        with_model(name, 1, |model, ctx| {
+            let stream =
+                Stream::new(model, &rows(model.spec.as_ref().unwrap().vocab as u32), "a", u64::MAX, ctx).unwrap();
+            for i in 0..stream.batches.len() {
+                let weights = stream.read_weights(model, i).unwrap();
+                assert_eq!(weights.is_some(), reads_one, "a language model's head reads every token");
+                let Some(weights) = weights else { continue };
+                for bounds in stream.batches[i].offsets.windows(2) {
+                    let row = &weights[bounds[0]..bounds[1]];
+                    let total: f32 = row.iter().sum();
+                    assert!((total - row.len() as f32).abs() < 1e-4, "their mean is 1: {row:?}");
+                    assert!((row[0] - f32::midpoint(total, 1.0)).abs() < 1e-4 && row[1..].iter().all(|a| *a == 0.5));
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn beside_an_original_products_are_those_of_the_whole_block_or_of_its_outputs() {
+    with_model("bert-regression", 2, |original, ctx| {
+        let rows = rows(original.spec.as_ref().unwrap().vocab as u32);
+        let block = original.wiring.as_ref().unwrap().blocks[0].clone();
+        let mut changed = original.clone();
+        let query = block.groups()[0][0];
+        let LinearMap::Dense(dense) = &original.maps[query].map else { panic!() };
+        let dense = Dense { weight: (&dense.weight * 1.5).unwrap(), ..dense.clone() };
+        changed.maps[query] = Linear { map: LinearMap::Dense(dense), ..(*original.maps[query]).clone() }.into();
+        let stream = |model, name| Stream::new(model, &rows, name, u64::MAX, ctx).unwrap();
+        let (whole, whole_beside) = (stream(&changed, "a"), stream(original, "b"));
+        let (mut parts, mut beside) = (stream(&changed, "c"), stream(original, "d"));
+        parts.enter(&changed).unwrap();
+        assert!(parts.look_inside(&changed, (Some(&beside), None), GRAM, ctx).is_err(), "the other is not inside");
+        beside.enter(original).unwrap();
+        for sites in block.groups() {
+            for weights in [TokenWeights::Even, TokenWeights::Read] {
+                let wanted = Wanted { weights, ..GRAM };
+                let want = whole.look(&changed, Some((&whole_beside, original)), &sites, wanted, ctx).unwrap();
+                let found = parts.look_inside(&changed, (Some(&beside), None), wanted, ctx).unwrap();
+                assert!(nearly(&want[&sites[0]], &found));
+                let (want, cross) = (inputs(&want[&sites[0]]), inputs(&found));
+                assert!(near(want, cross));
+                let linear = Linear { bias: None, ..(*original.maps[sites[0]]).clone() };
+                let through = parts.look_inside(&changed, (Some(&beside), Some(&linear)), wanted, ctx).unwrap();
+                let Some(Cross::Outputs(outputs)) = &through.cross else { panic!("{:?}", through.cross) };
+                let (w, width) = (linear.map.to_vec().unwrap(), found.width());
+                let out = w.len() / width;
+                let largest = outputs.iter().fold(0f64, |m, x| m.max(x.abs()));
+                for (at, found) in outputs.iter().enumerate() {
+                    let (i, o) = (at / out, at % out);
+                    let want: f64 = (0..width).map(|j| cross[i * width + j] * f64::from(w[o * width + j])).sum();
+                    assert!((found - want).abs() < 1e-5 * largest, "{found} is not {want}"); // f32 sums
+                }
+            }
+            parts.step(&changed).unwrap();
+            assert!(parts.look_inside(&changed, (Some(&beside), None), GRAM, ctx).is_err(), "a part ahead");
+            beside.step(original).unwrap();
+        }
+    });
+}
+
+fn inputs(moments: &Moments) -> &[f64] {
+    let Some(Cross::Inputs(cross)) = &moments.cross else { panic!("{:?}", moments.cross) };
+    cross
 }

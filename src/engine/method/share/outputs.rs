@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::refit::{Band, Metric};
 use super::{Nearest, Tables, relative};
-use crate::engine::calibrate::Moments;
-use crate::engine::calibrate::anchored::{self, Judge};
+use crate::engine::calibrate::anchored;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::method::feedback::Feedback;
+use crate::engine::method::judged::{Best, Judges};
 use crate::engine::method::{Fallback, Fed};
 use crate::engine::model::SiteSpec;
 use crate::engine::model::linear::{Dense, LinearMap};
@@ -17,44 +17,6 @@ use crate::engine::model::sparse::Codebook;
 
 /// What is added to the inputs' squares, as a share of their mean.
 const DAMPING: f64 = 0.01;
-
-/// A site's weights on their way.
-struct Work<'a> {
-    site: &'a SiteSpec,
-    original: Vec<f32>,
-    fed: &'a Fed<'a>,
-}
-
-impl Work<'_> {
-    /// What a candidate costs by its outputs, on rows that are fitted to and on others.
-    fn cost(&self, weights: &[f32]) -> Result<(f64, Option<f64>)> {
-        let cost = |moments: &Moments| -> Result<f64> {
-            Ok(Judge::new(&self.original, moments, self.site.is_centered)?.cost(weights))
-        };
-        Ok((cost(self.fed.fit)?, self.fed.held_out.map(cost).transpose()?))
-    }
-}
-
-/// The best so far.
-struct Kept {
-    codebook: Codebook,
-    cost: (f64, Option<f64>),
-}
-
-impl Kept {
-    /// Takes a candidate that costs less on rows that were not fitted to, and no more on those that were.
-    fn offer(&mut self, work: &Work<'_>, codebook: &Codebook) -> Result<bool> {
-        let cost = work.cost(&codebook.decode())?;
-        let is_less = match (cost.1, self.cost.1) {
-            (Some(new), Some(old)) => new < old && cost.0 <= self.cost.0,
-            _ => cost.0 < self.cost.0,
-        };
-        if is_less {
-            *self = Self { codebook: codebook.clone(), cost };
-        }
-        Ok(is_less)
-    }
-}
 
 /// Shares a site's weights; also gives how many tables are not the optimum, and what was not done as asked.
 pub(super) fn share(
@@ -66,38 +28,39 @@ pub(super) fn share(
     let shape = dense.weight.dims2()?;
     let current = LinearMap::Dense(dense.clone());
     let original = fed.original.unwrap_or(&current).to_vec()?;
-    let work = Work { site, original, fed };
     let importance = relative(&fed.fit.mean_squares());
     let share = |weights: &[f32]| tables.share(weights, shape, dense.dtype, importance.as_deref());
     let (plain, given_up) = share(&current.to_vec()?);
-    let mut kept = Kept { cost: work.cost(&plain.decode())?, codebook: plain };
+    let weights = plain.decode();
+    let mut best = Best::new(Judges::new(&original, fed, site.is_centered)?, plain, &weights);
+    let mut offer = |codebook: &Codebook| best.offer(codebook.clone(), &codebook.decode());
     let say = |what: &str, why: &str| Fallback { site: site.site.clone(), what: what.to_owned(), why: why.to_owned() };
     let mut fallbacks = Vec::new();
     let gram =
         fed.fit.gram.as_ref().ok_or_else(|| EngineError::Internal("outputs need the inputs' products".into()))?;
     let Some(feedback) = Feedback::new(gram, shape.1, DAMPING, true) else {
         fallbacks.push(say("weights take the nearest entries", "no damping gives the inputs' products a factor"));
-        return Ok((kept.codebook, given_up, fallbacks));
+        return Ok((best.found, given_up, fallbacks));
     };
     if feedback.damp_percent > DAMPING {
         let why = "with less the inputs' products have no factor: too few tokens, or inputs that repeat each other";
         fallbacks.push(say(&format!("damped by {}", feedback.damp_percent), why));
     }
     let target = if fed.fit.cross.is_some() {
-        anchored::target(&work.original, fed.fit, anchored::DAMPING)?
+        anchored::target(&original, fed.fit, anchored::DAMPING)?
     } else {
         current.to_vec()?
     };
     let (mut codebook, _) = share(&target);
     pass_on(&mut codebook, &target, &feedback);
-    let mut is_better = kept.offer(&work, &codebook)?;
+    let mut is_better = offer(&codebook);
     settle(&mut codebook, &target, &Metric::new(gram, shape.1, feedback.damp_percent))?;
-    is_better |= kept.offer(&work, &codebook)?;
+    is_better |= offer(&codebook);
     if !is_better {
         let why = "rows that were not fitted to lose less by it than by passing errors on";
         fallbacks.push(say("weights take the nearest entries", why));
     }
-    Ok((kept.codebook, given_up, fallbacks))
+    Ok((best.found, given_up, fallbacks))
 }
 
 /// Takes entries column by column, with feedback.

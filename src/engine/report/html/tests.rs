@@ -117,6 +117,32 @@ fn worst_sites_come_first_and_twenty_of_them() {
 }
 
 #[test]
+fn a_budget_tells_what_each_site_was_given_and_what_came_of_it() {
+    let mut report = document(compressed());
+    assert!(!page(&report).contains("id=\"allocation\""));
+    let sites: Vec<Value> = (0..25)
+        .map(|i| json!({ "site": format!("block.{i}.<b>"), "level": i % 2, "loss": 1e-4 * f64::from(i) }))
+        .collect();
+    report["result"]["allocation"] = json!({
+        "stage": 0, "max_bytes": 12_450_000, "uniform": 0, "loss": 0.0021, "uniform_loss": 0.003, "is_kept": true, "sites": sites,
+        "levels": [{ "bits": 4, "group_size": 64 }, { "bits": 8, "group_size": 128 }],
+    });
+    let shown = page(&report);
+    assert_harmless(&shown);
+    for text in
+        ["shared out over sites is the result", "0.00210", "0.00300", "Group size 64", "All 25 sites", "one for all"]
+    {
+        assert!(shown.contains(text), "'{text}' is missing");
+    }
+    let first = shown.split_once("What the costliest sites were given").unwrap().1;
+    assert!(first.find("block.24.&lt;b&gt;").unwrap() < first.find("block.23.").unwrap());
+    report["result"]["allocation"]["is_kept"] = json!(false);
+    assert!(page(&report).contains("One level for all is the result"));
+    report["result"]["allocation"].as_object_mut().unwrap().remove("is_kept");
+    assert!(!page(&report).contains("is the result:"));
+}
+
+#[test]
 fn what_must_not_be_overlooked_is_loud() {
     let quiet = page(&document(compressed()));
     assert!(!quiet.contains("class=\"notice"));

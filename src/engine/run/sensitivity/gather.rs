@@ -1,6 +1,6 @@
 //! What sites are fed, for the methods that look at it: in one pass over the original, or from an earlier job.
 
-use crate::engine::calibrate::{self, Sites, Stream, Wanted};
+use crate::engine::calibrate::{self, Cross, Sites, Stream, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
@@ -54,7 +54,7 @@ pub(super) fn seen(
             ctx.statistics.take(model, &found);
         }
         for moments in found.values_mut().filter(|_| wanted.cross) {
-            moments.cross.clone_from(&moments.gram);
+            moments.cross = moments.gram.clone().map(Cross::Inputs);
         }
         all.push(found);
     }

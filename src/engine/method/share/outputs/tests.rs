@@ -2,14 +2,16 @@ use candle_core::{Device, Tensor};
 
 use super::super::tests::{PLAIN, weights};
 use super::*;
-use crate::engine::calibrate::Wanted;
+use crate::engine::calibrate::anchored::Judge;
+use crate::engine::calibrate::{Moments, Wanted};
 use crate::engine::method::share::Objective;
 use crate::engine::model::Dtype;
 use crate::engine::model::sparse::Outliers;
 use crate::engine::model::spec::{Category, SiteRole};
 
 const BOTH: Wanted = Wanted { gram: true, cross: true, weights: crate::engine::calibrate::TokenWeights::Even };
-const SHAPE: (usize, usize) = (16, 48);
+/// So many rows that what one weight happens to do does not decide.
+const SHAPE: (usize, usize) = (96, 48);
 
 fn site() -> SiteSpec {
     SiteSpec {
@@ -36,7 +38,7 @@ fn moments(tokens: usize, seed: u64) -> Moments {
 }
 
 fn dense() -> Dense {
-    Dense::new(weights(16 * 48, 31), SHAPE, Dtype::F16, &Device::Cpu).unwrap()
+    Dense::new(weights(96 * 48, 31), SHAPE, Dtype::F16, &Device::Cpu).unwrap()
 }
 
 #[test]
@@ -45,15 +47,16 @@ fn outputs_come_nearer_than_by_plain_tables_on_rows_that_were_not_fitted_to() {
     let fed = Fed { fit: &fit, held_out: Some(&held_out), original: None };
     let original = LinearMap::Dense(dense()).to_vec().unwrap();
     let judge = Judge::new(&original, &others, false).unwrap();
-    for group_size in [None, Some(64), Some(96), Some(112)] {
+    // Tables of few weights fit those weights themselves, and what errors are passed on to lies beside their entries: there plain
+    // tables may well be kept
+    for group_size in [None, Some(768), Some(1000), Some(1152), Some(1536)] {
         let tables = Tables { objective: Objective::Outputs, group_size, ..PLAIN };
         let (found, _, said) = share(&tables, &site(), &dense(), &fed).unwrap();
         assert!(said.is_empty(), "{said:?}");
         let (plain, _) = tables.share(&original, SHAPE, Dtype::F16, None);
         assert_eq!(found.layout(), plain.layout());
         let (after, before) = (judge.cost(&found.decode()), judge.cost(&plain.decode()));
-        // One table for all has fewer entries to move than one for every 64 weights
-        assert!(after < 0.95 * before, "{after} of {before} with {group_size:?}");
+        assert!(after < 0.9 * before, "{after} of {before} with {group_size:?}");
         // Twice the same, and stored as it is
         assert_eq!(share(&tables, &site(), &dense(), &fed).unwrap().0, found);
         assert!(found.tables.iter().all(|centroid| Dtype::F16.rounded(*centroid) == *centroid));
@@ -66,7 +69,7 @@ fn outliers_are_where_they_were_and_may_make_up_for_others() {
     let tables = Tables { objective: Objective::Outputs, outlier_share: 0.01, ..PLAIN };
     let (found, ..) = share(&tables, &site(), &dense(), &Fed::of(&fit)).unwrap();
     let Outliers { positions, values } = &found.outliers;
-    assert_eq!(positions.len(), 7);
+    assert_eq!(positions.len(), 46);
     let decoded = found.decode();
     assert!(positions.iter().zip(values).all(|(at, value)| decoded[*at as usize] == *value));
     assert!(values.iter().all(|value| Dtype::F16.rounded(*value) == *value));

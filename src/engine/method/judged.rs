@@ -1,0 +1,56 @@
+//! Candidates for a site's weights, judged by the outputs that they give.
+
+use super::Fed;
+use crate::engine::calibrate::Moments;
+use crate::engine::calibrate::anchored::Judge;
+use crate::engine::error::Result;
+
+/// What tells what candidates cost, on rows that are fitted to and on others where there are any.
+pub(super) struct Judges<'a> {
+    fit: Judge<'a>,
+    held_out: Option<Judge<'a>>,
+}
+
+impl<'a> Judges<'a> {
+    /// For `original: [out, in]`, as [`Judge::new`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(super) fn new(original: &'a [f32], fed: &Fed<'_>, is_centered: bool) -> Result<Self> {
+        let judge = |moments: &Moments| Judge::new(original, moments, is_centered);
+        Ok(Self { fit: judge(fed.fit)?, held_out: fed.held_out.map(judge).transpose()? })
+    }
+
+    fn cost(&self, weights: &[f32]) -> (f64, Option<f64>) {
+        (self.fit.cost(weights), self.held_out.as_ref().map(|judge| judge.cost(weights)))
+    }
+}
+
+/// The best candidate so far.
+pub(super) struct Best<'a, T> {
+    /// What it is.
+    pub(super) found: T,
+    cost: (f64, Option<f64>),
+    judges: Judges<'a>,
+}
+
+impl<'a, T> Best<'a, T> {
+    /// Starts with one whose weights are these.
+    pub(super) fn new(judges: Judges<'a>, found: T, weights: &[f32]) -> Self {
+        Self { found, cost: judges.cost(weights), judges }
+    }
+
+    /// Takes a candidate that costs less on rows that were not fitted to, and no more on those that were; tells whether it did.
+    pub(super) fn offer(&mut self, found: T, weights: &[f32]) -> bool {
+        let cost = self.judges.cost(weights);
+        let is_less = match (cost.1, self.cost.1) {
+            (Some(new), Some(old)) => new < old && cost.0 <= self.cost.0,
+            _ => cost.0 < self.cost.0,
+        };
+        if is_less {
+            (self.found, self.cost) = (found, cost);
+        }
+        is_less
+    }
+}
