@@ -68,16 +68,7 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     }
     calibrating(&mut predicted, header, &stages, calibration.as_ref());
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
-    notes.extend(left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")));
-    if recipe.sensitivity.is_some() {
-        notes.push("the recipe's 'sensitivity' is read by jobs of kind 'sensitivity' alone".to_owned());
-    }
-    if is_packed {
-        notes.push(
-            "packed: the size is an upper bound, for what coding saves depends on the weights; no runtime but pare loads it"
-                .to_owned(),
-        );
-    }
+    notes.extend(of_recipe(recipe, &left_out, is_packed));
     Ok(Plan {
         version: 1,
         seed: recipe.seed,
@@ -90,6 +81,22 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
         predicted,
         notes,
     })
+}
+
+/// What is to be known of a recipe as it is written.
+fn of_recipe(recipe: &Recipe, left_out: &[usize], is_packed: bool) -> Vec<String> {
+    let mut notes: Vec<String> =
+        left_out.iter().map(|i| format!("stage {i} is left out: this model has none of its targets")).collect();
+    if recipe.sensitivity.is_some() {
+        notes.push("the recipe's 'sensitivity' is read by jobs of kind 'sensitivity' alone".to_owned());
+    }
+    if is_packed {
+        notes.push(
+            "packed: the size is an upper bound, for what coding saves depends on the weights; no runtime but pare loads it"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn plan_stage(
@@ -125,28 +132,11 @@ fn plan_stage(
         let detail = format!("no site is left: this model has {} sites, among them {}", sites.len(), some.join(", "));
         return Err(one("/targets", Code::NoSuchSite, detail));
     }
-    let mut problems = Vec::new();
-    match &action {
-        Action::Site(action) => {
-            for i in &targets {
-                match action.layout(&sites[*i], &forms.layouts[*i]) {
-                    Ok(layout) => {
-                        forms.inputs[*i] = action.input(&sites[*i], &layout, forms.inputs[*i], header.spec.is_some());
-                        forms.layouts[*i] = layout;
-                    }
-                    Err(why) => problems.extend(one("", Code::UnsupportedForm, format!("{}: {why}", sites[*i].site))),
-                }
-            }
-        }
-        Action::Model(action) => match action.layouts(sites, &forms.layouts) {
-            Ok(found) => forms.layouts = found,
-            Err(why) => problems.extend(one("", Code::UnsupportedForm, why)),
-        },
-    }
+    let refused = take_forms(&action, &targets, (header, sites), forms);
     let size_bytes = hf::Manifest::new(header, forms).map(|m| m.file_bytes());
     let size_bytes = size_bytes.map_err(|e| one("", Code::UnsupportedForm, e.to_string()))?;
-    if !problems.is_empty() {
-        return Err(problems);
+    if !refused.is_empty() {
+        return Err(refused.into_iter().flat_map(|why| one("", Code::UnsupportedForm, why)).collect());
     }
     let looks = action.wants().is_some() && header.spec.is_some();
     let planned = PlannedStage {
@@ -157,6 +147,34 @@ fn plan_stage(
         parameters: hf::parameters(header, &forms.layouts),
     };
     Ok(Some((planned, looks)))
+}
+
+/// Takes over what an action makes of its targets' forms; tells why it can't.
+fn take_forms(
+    action: &Action,
+    targets: &[usize],
+    (header, sites): (&ModelHeader, &[SiteSpec]),
+    forms: &mut Forms,
+) -> Vec<String> {
+    let mut refused = Vec::new();
+    match action {
+        Action::Site(action) => {
+            for i in targets {
+                match action.layout(&sites[*i], &forms.layouts[*i]) {
+                    Ok(layout) => {
+                        forms.inputs[*i] = action.input(&sites[*i], &layout, forms.inputs[*i], header.spec.is_some());
+                        forms.layouts[*i] = layout;
+                    }
+                    Err(why) => refused.push(format!("{}: {why}", sites[*i].site)),
+                }
+            }
+        }
+        Action::Model(action) => match action.layouts(sites, &forms.layouts) {
+            Ok(found) => forms.layouts = found,
+            Err(why) => refused.push(why),
+        },
+    }
+    refused
 }
 
 /// Formats that are written.

@@ -65,8 +65,8 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
 
 fn written() -> Vec<(&'static str, &'static str, Value)> {
     // What is small and dear at 4 bits: rows of two tables are added to every token (positions at 8 bits take a third of the KL of
-    // int4-gptq away for 91 kB), and a classifier gives the answers themselves. In int8
-    // the two rows of token types alone would be a seventh of its KL, to save 770 bytes: there they stay as they are
+    // int4-gptq away for 91 kB), and a classifier gives the answers themselves. In int8 the two rows of token types alone would
+    // be a seventh of its KL, to save 770 bytes: there they stay as they are
     let dear = ["embedding.token_type", "embedding.position", "classifier"];
     let int8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" });
     let w8a8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse", "activations": "dynamic" });
