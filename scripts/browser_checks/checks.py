@@ -184,7 +184,7 @@ def measure_by_form(model, rows):
     """A model is measured as it is, beside itself."""
     browser.go(f"{base}/jobs/new")
     browser.events.clear()
-    browser.click(".kinds li:last-child a")
+    browser.click(".kinds a[href*='kind=evaluate']")
     browser.loaded()
     browser.fill("#model_id", model)
     browser.fill("#reference_model_id", model)
@@ -198,6 +198,27 @@ def measure_by_form(model, rows):
     told = api(f"/v1/jobs/{job}/report")["result"]
     assert told["after"]["fidelity"]["top1_agreement"]["value"] == 1, "it is near itself"
     say("a model was measured by form")
+    return job
+
+
+def tried_by_form(model, rows):
+    """Every site is tried alone, and the heat map of what that cost is a page."""
+    browser.go(f"{base}/jobs/new")
+    browser.events.clear()
+    browser.click(".kinds a[href*='kind=sensitivity']")
+    browser.loaded()
+    browser.fill("#model_id", model)
+    browser.fill("#calibration_dataset_id", rows)
+    browser.fill("#bits", "4, 8")
+    browser.fill("#max_seq_length", "48")
+    browser.events.clear()
+    browser.click(".job-form button.primary")
+    browser.loaded()
+    browser.until("the job's end", "document.querySelector('.over .state')?.textContent === 'succeeded'")
+    job = path().split("/")[-1]
+    sites = api(f"/v1/jobs/{job}/report")["result"]["sensitivity"]
+    assert len(sites) > 10 and all([level["bits"] for level in site["levels"]] == [4, 8] for site in sites), sites
+    say("every site of a model was tried by form")
     return job
 
 
@@ -259,6 +280,7 @@ def main():
                                       {"method": "quantize", "params": {"bits": 4}}]}
     staged = finish({**measured, "recipe": three})
     as_it_is = measure_by_form(model, rows)
+    tried = tried_by_form(model, rows)
     alone = finish({"model_id": model, "recipe_name": "int8", "labels": {"team": "search", "run": "7"}})
     cut = work / "cut" / "model.safetensors"
     cut.parent.mkdir()
@@ -269,9 +291,10 @@ def main():
         ("home", "/"), ("models", "/models"), ("model", f"/models/{model}"), ("model-invalid", f"/models/{invalid}"),
         ("model-search", f"/models/{model}?q=attention"), ("datasets", "/datasets"), ("dataset", f"/datasets/{rows}"),
         ("jobs", "/jobs"), ("jobs-filtered", f"/jobs?state=failed&kind=compress&model_id={model}"),
-        ("report", f"/v1/jobs/{staged}/report.html"), ("report-measured", f"/v1/jobs/{as_it_is}/report.html"),
+        ("report", f"/v1/jobs/{staged}/report.html"), ("report-measured", f"/v1/jobs/{as_it_is}/report.html"), ("report-tried", f"/v1/jobs/{tried}/report.html"),
         ("report-unmeasured", f"/v1/jobs/{alone}/report.html"), ("job-measured", f"/jobs/{as_it_is}"),
-        ("measure", f"/jobs/new?kind=evaluate&model_id={model}"), ("new-job", f"/jobs/new?model_id={model}"), ("plan", plan_address), ("job", f"/jobs/{job}"),
+        ("measure", f"/jobs/new?kind=evaluate&model_id={model}"), ("try", f"/jobs/new?kind=sensitivity&model_id={model}"),
+        ("new-job", f"/jobs/new?model_id={model}"), ("plan", plan_address), ("job", f"/jobs/{job}"),
         ("job-unmeasured", f"/jobs/{alone}"), ("job-stopped", f"/jobs/{stopped}"), ("recipes", "/recipes"), ("workers", "/workers"),
     ]:
         check(name, address)
