@@ -97,6 +97,23 @@ pub fn error(weights: &[f32], importance: Option<&[f32]>, steps: Steps) -> f32 {
     }
 }
 
+/// `Σ e_j d_j²`, `d_j` being how far a weight lies outside of the bounds: what no grid inside of them can lose less than.
+pub fn outside(weights: &[f32], importance: Option<&[f32]>, (low, high): (f32, f32)) -> f32 {
+    let off = |w: f32| w - bounded(w, low, high);
+    wide!({
+        let mut sums = [0f32; 16];
+        match importance {
+            None => weights.chunks(16).for_each(|weights| {
+                sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum += off(*w) * off(*w));
+            }),
+            Some(all) => weights.chunks(16).zip(all.chunks(16)).for_each(|(weights, all)| {
+                sums.iter_mut().zip(weights).zip(all).for_each(|((sum, w), e)| *sum += e * off(*w) * off(*w));
+            }),
+        }
+        sums.iter().sum()
+    })
+}
+
 /// `code(w / scale)` for every weight.
 pub fn codes(weights: &[f32], steps: Steps, codes: &mut [i8]) {
     wide!({
@@ -210,6 +227,19 @@ mod tests {
             let far_out: Vec<f32> = all.iter().map(|w| w.abs()).filter(|w| *w > 1.25).collect();
             assert_eq!(beyond(&all, 1.25), far_out.len());
             assert_eq!(far(&all, 1.25), far_out);
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_of_bounds_counts_and_nothing_else() {
+        for count in [0, 1, 16, 37] {
+            let all = weights(count);
+            let importance: Vec<f32> = (0..count).map(|i| (i % 5) as f32).collect();
+            let off = |w: &f32| f64::from(w - w.clamp(-1.0, 2.0)).powi(2);
+            let plain: f64 = all.iter().map(off).sum();
+            let weighted: f64 = all.iter().zip(&importance).map(|(w, e)| f64::from(*e) * off(w)).sum();
+            assert!((f64::from(outside(&all, None, (-1.0, 2.0))) - plain).abs() <= 1e-5 * plain);
+            assert!((f64::from(outside(&all, Some(&importance), (-1.0, 2.0))) - weighted).abs() <= 1e-5 * weighted);
         }
     }
 

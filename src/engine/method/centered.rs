@@ -9,7 +9,7 @@
 //! Source: the invariance is that of Ba et al. 2016, arXiv 1607.06450, table 1; we know of no paper that rounds by it. On
 //! BERT-class models it takes away more than half of what the mlp's second map costs at 8 bits.
 
-use super::quantize::Round;
+use super::quantize::{Known, Round};
 use crate::engine::model::Dtype;
 use crate::engine::model::grouped::Grouped;
 
@@ -26,7 +26,8 @@ pub(super) fn quantize(
     let size = kept.group_size.unwrap_or(columns).max(1);
     let plain = kept.decode();
     let moved = shifted(weights, &plain, columns, size);
-    let (other, _) = round.quantize(&moved, shape, scale_dtype, importance);
+    let known = Known { importance, near: Some(&kept) };
+    let (other, _) = round.quantize_near(&moved, shape, scale_dtype, known);
     let before = seen_errors(weights, &plain, importance, (columns, size));
     let after = seen_errors(weights, &other.decode(), importance, (columns, size));
     for (group, (before, after)) in before.iter().zip(&after).enumerate() {

@@ -121,6 +121,15 @@ impl Method for Quantize {
     }
 }
 
+/// What is known of weights beside themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known<'a> {
+    /// `E[x_j²]`, `[in]`, where it is wanted.
+    pub importance: Option<&'a [f32]>,
+    /// A map of the same shape and grouping of weights that are nearly these: grids are looked for around its own.
+    pub near: Option<&'a Grouped>,
+}
+
 /// Round-to-nearest with its parameters.
 #[derive(Debug, Clone)]
 pub struct Round {
@@ -150,18 +159,29 @@ impl Round {
     pub fn quantize(
         &self,
         weights: &[f32],
-        (out, r#in): (usize, usize),
+        shape: (usize, usize),
         scale_dtype: Dtype,
         importance: Option<&[f32]>,
+    ) -> (Grouped, usize) {
+        self.quantize_near(weights, shape, scale_dtype, Known { importance, near: None })
+    }
+
+    /// The same, where grids of weights that are nearly these may be known.
+    pub(super) fn quantize_near(
+        &self,
+        weights: &[f32],
+        (out, r#in): (usize, usize),
+        scale_dtype: Dtype,
+        known: Known<'_>,
     ) -> (Grouped, usize) {
         let group_size = self.group_size(r#in);
         let Self { bits, symmetric, observer, power_of_two, per_tensor, .. } = *self;
         let scheme = Scheme { bits, symmetric, observer, power_of_two, scale_dtype };
         let mut codes = vec![0i8; weights.len()];
         let grids = if per_tensor {
-            vec![whole(scheme, weights, importance, &mut codes)]
+            vec![whole(scheme, weights, known, &mut codes)]
         } else {
-            by_rows(scheme, weights, (r#in, group_size), importance, &mut codes)
+            by_rows(scheme, weights, (r#in, group_size), known, &mut codes)
         };
         let grouped = Grouped {
             out,
@@ -227,9 +247,9 @@ impl Round {
 }
 
 /// One grid for all weights of a matrix, and whether its scale was raised; and their codes.
-fn whole(scheme: Scheme, weights: &[f32], importance: Option<&[f32]>, codes: &mut [i8]) -> (Grid, bool) {
+fn whole(scheme: Scheme, weights: &[f32], known: Known<'_>, codes: &mut [i8]) -> (Grid, bool) {
     const PART: usize = 1 << 16;
-    let (grid, raised) = scheme.grid(weights, importance);
+    let (grid, raised) = scheme.grid_near(weights, known.importance, known.near.map(|map| Grid::of(map, 0, 0)));
     codes.par_chunks_mut(PART).zip(weights.par_chunks(PART)).for_each(|(codes, weights)| grid.codes(weights, codes));
     (grid, raised)
 }
@@ -239,18 +259,18 @@ fn by_rows(
     scheme: Scheme,
     weights: &[f32],
     (columns, group_size): (usize, Option<usize>),
-    importance: Option<&[f32]>,
+    known: Known<'_>,
     codes: &mut [i8],
 ) -> Vec<(Grid, bool)> {
     let columns = columns.max(1);
     let (size, groups) = (group_size.unwrap_or(columns).max(1), Grouped::groups(columns, group_size).max(1));
     let mut grids = vec![(Grid { scale: 1.0, zero: 0, low: 0, high: 0 }, false); weights.len() / columns * groups];
     let rows = codes.par_chunks_mut(columns).zip(weights.par_chunks(columns)).zip(grids.par_chunks_mut(groups));
-    rows.for_each(|((codes, weights), grids)| {
+    rows.enumerate().for_each(|(row, ((codes, weights), grids))| {
         let groups = codes.chunks_mut(size).zip(weights.chunks(size)).zip(grids).enumerate();
         for (group, ((codes, weights), cell)) in groups {
-            let own = importance.and_then(|all| all.chunks(size).nth(group));
-            *cell = scheme.grid(weights, own);
+            let own = known.importance.and_then(|all| all.chunks(size).nth(group));
+            *cell = scheme.grid_near(weights, own, known.near.map(|map| Grid::of(map, row, group * size)));
             cell.0.codes(weights, codes);
         }
     });

@@ -12,6 +12,8 @@ use crate::engine::model::grouped::Grouped;
 
 /// Weights whose error is summed up at a time: f32 sums of many more would lose digits.
 const CHUNK: usize = 1 << 16;
+/// How far from a grid that is known the next is looked for, in percent of the full range.
+const NEAR: i32 = 8;
 /// The largest power of two that f16 holds.
 const LARGEST_POWER: f32 = 32_768.0;
 
@@ -133,6 +135,12 @@ impl Scheme {
     /// The grid for a group, and whether its scale had to be raised to the smallest that can be stored. `importance` is of
     /// the group's columns; where the group is several whole rows, of the columns of each.
     pub fn grid(&self, weights: &[f32], importance: Option<&[f32]>) -> (Grid, bool) {
+        self.grid_near(weights, importance, None)
+    }
+
+    /// The same, where the grid of weights that are nearly these may be known: a search by errors then looks around that one's
+    /// range alone, at a third of the ranges.
+    pub fn grid_near(&self, weights: &[f32], importance: Option<&[f32]>, near: Option<Grid>) -> (Grid, bool) {
         // What no input ever reaches is all the same: then every weight counts alike
         let importance = importance.filter(|all| all.iter().any(|e| *e > 0.0));
         // The range holds 0, so that an exact zero stays one
@@ -162,7 +170,7 @@ impl Scheme {
             if error < best.2 {
                 best = (permille, candidate, error);
             }
-            best.0
+            (best.0, best.2)
         };
         if let Some(permille) = self.foretold(weights, max.max(-min), importance) {
             // Around it the error is flat, but for what rounding happens to do
@@ -171,11 +179,40 @@ impl Scheme {
             });
             return best.1;
         }
-        let coarse = (20..=120).rev().fold(1000, |_, percent| look(10 * percent));
+        let middle = near.map(|near| (100.0 * near.scale / full.0.scale).round() as i32);
+        let percents = middle.map_or(20..=120, |middle| (middle - NEAR).max(20)..=(middle + NEAR).min(120));
+        let mut coarse = 1000;
+        for percent in percents.rev() {
+            let (found, error) = look(10 * percent);
+            coarse = found;
+            if percent % 5 == 0 && self.is_lost((weights, importance), (min, max, full.0.scale), percent, error) {
+                break;
+            }
+        }
         (coarse - 9..coarse + 10).for_each(|permille| {
             look(permille);
         });
         best.1
+    }
+
+    /// Whether what lies outside of so many percent of the range, and one step more, costs more than the least error yet: then it
+    /// does outside of every smaller range too, and none of them is better. `full` is the range and its scale.
+    fn is_lost(
+        &self,
+        (weights, importance): (&[f32], Option<&[f32]>),
+        (min, max, scale): (f32, f32, f32),
+        percent: i32,
+        least: f64,
+    ) -> bool {
+        /// Scales below it are stored with fewer digits: a range may then be more than a step longer.
+        const SMALLEST: f32 = 6.2e-5;
+        let (share, is_one_group) = (percent as f32 / 100.0, importance.is_none_or(|all| all.len() == weights.len()));
+        if percent > 75 || !is_one_group || weights.len() > CHUNK || self.power_of_two || 0.2 * scale < SMALLEST {
+            return false;
+        }
+        let (low, high) = if self.symmetric { (-max.max(-min), max.max(-min)) } else { (min, max) };
+        let bounds = (share * (low - scale), share * (high + scale));
+        f64::from(rounding::outside(weights, importance, bounds)) >= least
     }
 
     /// Where the least error of a fine symmetric grid lies, in thousandths of the full range, without trying: half a step

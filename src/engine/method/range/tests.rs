@@ -128,6 +128,31 @@ proptest! {
         let searched = scheme(4, symmetric, Observer::Mse).grid(&weights, None).0.error(&weights, None);
         prop_assert!(searched <= plain);
     }
+
+    /// A search stops where what lies outside of a range costs too much by itself; around a grid that it found it finds it again.
+    #[test]
+    fn a_search_finds_what_all_ranges_would(
+        mut weights in prop::collection::vec(-1f32..1.0, 2..80), importance in prop::collection::vec(0.01f32..3.0, 80),
+        power in 1i32..6, bits in 2u32..=8, symmetric: bool, is_weighted: bool,
+    ) {
+        for w in &mut weights {
+            *w = w.powi(2 * power - 1); // the higher, the longer the tails
+        }
+        let importance = is_weighted.then_some(&importance[..weights.len()]);
+        let scheme = scheme(bits, symmetric, Observer::Mse);
+        let (min, max) = rounding::range(&weights);
+        let error = |permille: i32| {
+            let share = permille as f32 / 1000.0;
+            scheme.over(min * share, max * share).0.error(&weights, importance)
+        };
+        let best = |all: &mut dyn Iterator<Item = i32>| all.map(|at| (at, error(at))).fold((1000, error(1000)), |a, b| if b.1 < a.1 { b } else { a });
+        let coarse = best(&mut (20..=120).rev().map(|percent| 10 * percent));
+        let fine = best(&mut std::iter::once(coarse.0).chain(coarse.0 - 9..coarse.0 + 10));
+        let found = scheme.grid(&weights, importance);
+        // Sums of f32 may tell two ranges apart that are the same
+        prop_assert!(found.0.error(&weights, importance) <= fine.1 * 1.000_01, "{found:?} and {fine:?}");
+        prop_assert_eq!(scheme.grid_near(&weights, importance, Some(found.0)), found);
+    }
 }
 
 /// On rows as models have them: sums of many small numbers, a few of them far out, some of them zero.
