@@ -11,61 +11,17 @@ use rayon::prelude::*;
 use super::{Cross, Moments};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::product::{View, product};
-use crate::engine::linalg::solve::Cholesky;
+use crate::engine::kernels::triangle::times_upper;
 
-/// `λ` as a share of the mean of `Ĉ`'s diagonal.
-pub const DAMPING: f64 = 0.01;
-
-/// `W*` `[out, in]`, row by row, for `weights: [out, in]` and moments with both products.
-///
-/// # Errors
-///
-/// Moments without both products or of another width; a metric that no damping makes positive.
-///
-/// # Cost
-///
-/// `in³/3 + 2 · out · in²` flops in f64.
-pub fn target(weights: &[f32], moments: &Moments, damping: f64) -> Result<Vec<f32>> {
-    let width = moments.width();
-    let (Some(gram), Some(cross)) = (&moments.gram, &moments.cross) else {
-        return Err(EngineError::Internal("the anchored target needs both products".into()));
-    };
-    if width == 0 || !weights.len().is_multiple_of(width) {
-        return Err(EngineError::Internal(format!("{} weights are no rows of {width}", weights.len())));
-    }
-    let mean = (0..width).map(|j| gram[j * width + j]).sum::<f64>() / width as f64;
-    let lambda = damping * mean.max(f64::MIN_POSITIVE);
-    let damped = |matrix: &[f64]| -> Vec<f64> {
-        let mut matrix = matrix.to_vec();
-        matrix.iter_mut().step_by(width + 1).for_each(|x| *x += lambda);
-        matrix
-    };
-    let factor = Cholesky::new(&damped(gram), width)?;
-    // Column o of the right side is (M + λI) w_o
-    match cross {
-        Cross::Inputs(cross) => factor.solve_rows_through(&damped(cross), weights),
-        Cross::Outputs(cross) if cross.len() == weights.len() => {
-            let out = weights.len() / width;
-            let right = |(at, x): (usize, &f64)| x + lambda * f64::from(weights[at % out * width + at / out]);
-            factor.solve_rows(&cross.iter().enumerate().map(right).collect::<Vec<_>>())
-        }
-        Cross::Outputs(cross) => Err(other_outputs(cross, weights)),
-    }
-}
-
-fn other_outputs(cross: &[f64], weights: &[f32]) -> EngineError {
-    EngineError::Internal(format!("{} products of outputs are not of {} weights", cross.len(), weights.len()))
-}
-
-/// Rows that go together.
-const ROWS: usize = 32;
+/// Rows that go together: the metric is laid out anew for each such part.
+const ROWS: usize = 96;
 
 /// What candidates for a site's weights cost, by the outputs that they give: `‖X Wᵀ - X̂ Ŵᵀ‖²` but for a constant.
 #[derive(Debug)]
 pub struct Judge<'a> {
     original: &'a [f32],
-    /// `Ĉ`, `[in, in]`.
-    gram: Vec<f32>,
+    /// The upper half of `Ĉ`, `[in, in]`, what is off the diagonal doubled: `d Ĉ dᵀ` is the same by it, and half of it is zero.
+    upper: Vec<f32>,
     /// `2 W (Ĉ - M)ᵀ`, `[out, in]`; nothing where both are fed the same.
     pull: Option<Vec<f32>>,
     width: usize,
@@ -104,17 +60,24 @@ impl<'a> Judge<'a> {
             }
             Some(Cross::Outputs(cross)) => return Err(other_outputs(cross, original)),
         };
-        let gram = metric;
-        Ok(Self { original, gram, pull, width, is_centered })
+        let upper = doubled(metric, width);
+        Ok(Self { original, upper, pull, width, is_centered })
     }
 
-    /// `tr(D Ĉ Dᵀ) + 2 tr(D (Ĉ - M) Wᵀ)` with `D = Ŵ - W`. Costs `2 · out · in²` flops.
+    /// `W*` `[out, in]`, row by row: `W - P (Ĉ + λI)⁻¹ / 2`, `P` being this judge's pull; `by_inverse` multiplies rows by the inverse of the
+    /// damped metric. `W` itself where both are fed the same.
+    pub fn target(&self, by_inverse: impl FnOnce(&[f32]) -> Vec<f32>) -> Vec<f32> {
+        let Some(pull) = &self.pull else { return self.original.to_vec() };
+        self.original.iter().zip(by_inverse(pull)).map(|(w, moved)| w - 0.5 * moved).collect()
+    }
+
+    /// `tr(D Ĉ Dᵀ) + 2 tr(D (Ĉ - M) Wᵀ)` with `D = Ŵ - W`. Costs `out · in²` flops, and more where it is narrow.
     pub fn cost(&self, candidate: &[f32]) -> f64 {
         let mut change: Vec<f32> = candidate.iter().zip(self.original).map(|(a, b)| a - b).collect();
         if self.is_centered {
             center(&mut change, self.width);
         }
-        let mut slope = times(&change, View::new(&self.gram, (self.width, self.width), self.width), self.width);
+        let mut slope = times_upper(&change, &self.upper, self.width);
         if let Some(pull) = &self.pull {
             slope.iter_mut().zip(pull).for_each(|(a, b)| *a += b);
         }
@@ -123,12 +86,26 @@ impl<'a> Judge<'a> {
     }
 }
 
+fn other_outputs(cross: &[f64], weights: &[f32]) -> EngineError {
+    EngineError::Internal(format!("{} products of outputs are not of {} weights", cross.len(), weights.len()))
+}
+
 /// Takes each column's mean away.
 fn center(rows: &mut [f32], width: usize) {
     let mut means = vec![0f64; width];
     let count = (rows.len() / width).max(1) as f64;
     rows.chunks(width).for_each(|row| means.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / count));
     rows.chunks_mut(width).for_each(|row| row.iter_mut().zip(&means).for_each(|(x, mean)| *x -= *mean as f32));
+}
+
+/// The upper half of a symmetric matrix, what is off the diagonal doubled.
+fn doubled(mut matrix: Vec<f32>, width: usize) -> Vec<f32> {
+    for (i, row) in matrix.chunks_mut(width).enumerate() {
+        let (below, above) = row.split_at_mut(i);
+        below.fill(0.0);
+        above.iter_mut().skip(1).for_each(|x| *x *= 2.0);
+    }
+    matrix
 }
 
 /// `rows · matrix`, `[out, in]` times `[in, in]`, over all threads.
@@ -147,9 +124,24 @@ mod tests {
     use super::super::Wanted;
     use super::super::moments::Beside;
     use super::*;
+    use crate::engine::linalg::solve::Cholesky;
 
     fn draw(shape: (usize, usize)) -> Tensor {
         Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    /// `W*` by a factor in f64.
+    fn target(weights: &[f32], moments: &Moments, damping: f64) -> Vec<f32> {
+        let (width, mut metric) = (moments.width(), moments.gram.clone().unwrap());
+        let mean = metric.iter().step_by(width + 1).sum::<f64>() / width as f64;
+        metric.iter_mut().step_by(width + 1).for_each(|x| *x += damping * mean);
+        let by_inverse = |rows: &[f32]| {
+            let columns: Vec<f64> = (0..rows.len())
+                .map(|at| f64::from(rows[at % (rows.len() / width) * width + at / (rows.len() / width)]))
+                .collect();
+            Cholesky::new(&metric, width).unwrap().solve_rows(&columns).unwrap()
+        };
+        Judge::new(weights, moments, false).unwrap().target(by_inverse)
     }
 
     fn distance(x: &Tensor, w: &Tensor, other: &Tensor, other_w: &Tensor) -> f64 {
@@ -163,7 +155,7 @@ mod tests {
         let changed = (&x + (draw((200, 6)) * 0.3).unwrap()).unwrap();
         let moments = Moments::of(&changed, Some(&x), Wanted { gram: true, cross: true, ..Wanted::default() }).unwrap();
         let flat = w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let best = Tensor::from_vec(target(&flat, &moments, 0.0).unwrap(), (4, 6), &Device::Cpu).unwrap();
+        let best = Tensor::from_vec(target(&flat, &moments, 0.0), (4, 6), &Device::Cpu).unwrap();
         let least = distance(&x, &w, &changed, &best);
         for _ in 0..5 {
             let tried = (&best + (draw((4, 6)) * 0.1).unwrap()).unwrap();
@@ -210,12 +202,12 @@ mod tests {
         });
         let flat = |w: &Tensor| w.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let w = flat(&w);
-        let (a, b) = (target(&w, &inputs, 0.01).unwrap(), target(&w, &outputs, 0.01).unwrap());
+        let (a, b) = (target(&w, &inputs, 0.01), target(&w, &outputs, 0.01));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{a:?} is not {b:?}"); // f32 sums of 200 products
         let tried = flat(&draw((4, 6)));
         let cost = |moments| Judge::new(&w, moments, false).unwrap().cost(&tried);
         assert!((cost(&inputs) - cost(&outputs)).abs() < 1e-4 * cost(&inputs).abs());
-        assert!(target(&w[..6], &outputs, 0.01).is_err() && Judge::new(&w[..6], &outputs, false).is_err());
+        assert!(Judge::new(&w[..6], &outputs, false).is_err());
     }
 
     #[test]
@@ -225,7 +217,7 @@ mod tests {
         let both = Wanted { gram: true, cross: true, ..Wanted::default() };
         let same = Moments::of(&x, Some(&x), both).unwrap();
         let other = Moments::of(&draw((50, 5)), Some(&x), both).unwrap();
-        for found in [target(&flat, &same, 0.01).unwrap(), target(&flat, &other, 1e9).unwrap()] {
+        for found in [target(&flat, &same, 0.01), target(&flat, &other, 1e9)] {
             assert!(found.iter().zip(&flat).all(|(a, b)| (a - b).abs() < 1e-5));
         }
     }

@@ -32,6 +32,7 @@ pub mod product;
 pub mod rope;
 pub mod rounding;
 pub mod sums;
+pub mod triangle;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor};
 

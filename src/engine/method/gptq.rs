@@ -3,13 +3,14 @@
 //! Approximates the anchored target `W*` ([`crate::engine::calibrate::anchored`]) in the metric `Ĉ = X̂ᵀX̂` of what the site is fed
 //! by the model that is compressed up to there, so that it also makes up for what was lost before it. Grids are those of
 //! [`super::quantize`], one per row and group of columns, chosen on `W*` before the first column is rounded, so that the order of
-//! columns does not show in what is stored. The sweep is [`super::feedback`]'s.
+//! columns does not show in what is stored; `weighted_mse` weighs errors by what columns behind them can't make up for
+//! ([`Feedback::importance`]). The sweep is [`super::feedback`]'s.
 //!
 //! Each site is judged by its outputs on rows that it was not fitted to, against plain rounding: the better one is kept.
 //!
 //! Source: Frantar et al. 2022, arXiv 2210.17323, algorithm 1; the anchored target of Li et al. 2025, arXiv 2504.02692 (GPTAQ).
 //! Costs the forward pass of both models over all rows once, `3 · tokens · in²` flops for the sums, and per site
-//! `out · in²` for the sweep and `in³` in f64 for target and factor.
+//! `out · in²` for each of sweep, target and judgement, and `2/3 in³` in f64 for the factor.
 
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -17,10 +18,10 @@ use serde_json::{Map, Value};
 use super::feedback::Feedback;
 use super::judged::{Best, Judges};
 use super::params::{Kind, ParamSpec};
-use super::quantize::{Round, relative};
+use super::quantize::{Known, Round, relative};
 use super::range::{Grid, Observer};
 use super::{Action, Fallback, Fed, Method, MethodSpec, Needs, SiteAction, Streams, centered};
-use crate::engine::calibrate::{Wanted, anchored};
+use crate::engine::calibrate::Wanted;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::model::grouped::Grouped;
 use crate::engine::model::linear::{Dense, Linear, LinearMap};
@@ -47,7 +48,7 @@ static SPEC: MethodSpec = MethodSpec {
         ParamSpec {
             name: "observer",
             kind: Kind::Word(&["minmax", "mse", "weighted_mse"], "weighted_mse"),
-            doc: "How ranges are chosen, as for quantize.",
+            doc: "How ranges are chosen, as for quantize; weighted_mse weighs what columns behind can't make up for.",
         },
         ParamSpec {
             name: "damp_percent",
@@ -104,8 +105,6 @@ struct Work<'a> {
     site: &'a SiteSpec,
     dense: &'a Dense,
     shape: (usize, usize),
-    /// What the outputs are compared with: the original's weights, or those before the stage.
-    original: &'a [f32],
     importance: Option<Vec<f32>>,
     fed: Fed<'a>,
 }
@@ -115,10 +114,11 @@ impl Sweep {
         let LinearMap::Dense(dense) = &linear.map else {
             return Err(EngineError::Internal(format!("a {} map reached gptq", linear.map.layout().form())));
         };
+        // What outputs are compared with: the original's weights, or those before the stage
         let original = &if self.anchored { fed.original.unwrap_or(&linear.map) } else { &linear.map }.to_vec()?;
         let weighted = self.round.observer == Observer::WeightedMse;
         let importance = weighted.then(|| relative(&fed.fit.mean_squares()));
-        let work = Work { site, dense, shape: dense.weight.dims2()?, original, importance, fed };
+        let work = Work { site, dense, shape: dense.weight.dims2()?, importance, fed };
         let mut fallbacks = Vec::new();
         let (plain, raised) = self.plain(&work, &linear.map.to_vec()?);
         let weights = plain.decode();
@@ -128,7 +128,8 @@ impl Sweep {
                 fallbacks.push(work.fallback("rounded to nearest", "no damping gives the inputs' products a factor"));
             }
             Some(feedback) => {
-                let target = self.target(&work, &linear.map)?;
+                let is_anchored = self.anchored && fed.fit.cross.is_some();
+                let target = if is_anchored { best.judges.target(&feedback) } else { linear.map.to_vec()? };
                 if !self.sweeps(&work, &target, &feedback, &mut best) {
                     let why = "rows that were not fitted to lose less by it than by passing errors on";
                     fallbacks.push(work.fallback("rounded to nearest", why));
@@ -141,17 +142,23 @@ impl Sweep {
 
     /// Rounds a target in sequence, and once more where a norm lets it be moved; tells whether any of it is better than what is kept.
     fn sweeps(&self, work: &Work<'_>, target: &[f32], feedback: &Feedback, best: &mut Best<'_, Grouped>) -> bool {
-        let grids =
-            |target: &[f32]| self.round.quantize(target, work.shape, work.dense.dtype, work.importance.as_deref()).0;
+        let importance = work.importance.is_some().then(|| relative(&feedback.importance()));
+        let grids = |target: &[f32], near: &Grouped| {
+            let known = Known { importance: importance.as_deref(), near: Some(near) };
+            self.round.quantize_near(target, work.shape, work.dense.dtype, known).0
+        };
+        let plain = grids(target, &best.found);
         let mut offer = |grids: Grouped, target: &[f32]| {
             let map = sweep(grids, target, feedback);
             let weights = map.decode();
             best.offer(map, &weights)
         };
-        let plain = grids(target);
-        let moved = work.site.is_centered.then(|| centered::moved(&plain, target));
+        let moved = work.site.is_centered.then(|| {
+            let moved = centered::moved(&plain, target);
+            (grids(&moved, &plain), moved)
+        });
         let is_better = offer(plain, target);
-        moved.is_some_and(|moved| offer(grids(&moved), &moved)) | is_better
+        moved.is_some_and(|(grids, moved)| offer(grids, &moved)) | is_better
     }
 
     fn feedback(&self, work: &Work<'_>, fallbacks: &mut Vec<Fallback>) -> Option<Feedback> {
@@ -162,14 +169,6 @@ impl Sweep {
             fallbacks.push(work.fallback(&format!("damped by {}", feedback.damp_percent), why));
         }
         Some(feedback)
-    }
-
-    /// What is to be approximated, `[out, in]`.
-    fn target(&self, work: &Work<'_>, current: &LinearMap) -> Result<Vec<f32>> {
-        if self.anchored && work.fed.fit.cross.is_some() {
-            return anchored::target(work.original, work.fed.fit, anchored::DAMPING);
-        }
-        current.to_vec()
     }
 
     /// Plain rounding of what is there.

@@ -6,7 +6,6 @@ use rayon::prelude::*;
 
 use super::refit::{Band, Metric};
 use super::{Nearest, Tables, relative};
-use crate::engine::calibrate::anchored;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::method::feedback::Feedback;
 use crate::engine::method::judged::{Best, Judges};
@@ -33,7 +32,6 @@ pub(super) fn share(
     let (plain, given_up) = share(&current.to_vec()?);
     let weights = plain.decode();
     let mut best = Best::new(Judges::new(&original, fed, site.is_centered)?, plain, &weights);
-    let mut offer = |codebook: &Codebook| best.offer(codebook.clone(), &codebook.decode());
     let say = |what: &str, why: &str| Fallback { site: site.site.clone(), what: what.to_owned(), why: why.to_owned() };
     let mut fallbacks = Vec::new();
     let gram =
@@ -46,11 +44,9 @@ pub(super) fn share(
         let why = "with less the inputs' products have no factor: too few tokens, or inputs that repeat each other";
         fallbacks.push(say(&format!("damped by {}", feedback.damp_percent), why));
     }
-    let target = if fed.fit.cross.is_some() {
-        anchored::target(&original, fed.fit, anchored::DAMPING)?
-    } else {
-        current.to_vec()?
-    };
+    let is_anchored = fed.fit.cross.is_some();
+    let target = if is_anchored { best.judges.target(&feedback) } else { current.to_vec()? };
+    let mut offer = |codebook: &Codebook| best.offer(codebook.clone(), &codebook.decode());
     let (mut codebook, _) = share(&target);
     pass_on(&mut codebook, &target, &feedback);
     let mut is_better = offer(&codebook);

@@ -203,15 +203,14 @@ impl Equations {
     fn solve(&self) -> Result<Vec<f32>> {
         let k = self.centroids;
         let mean = self.matrix.iter().step_by(k + 1).sum::<f64>() / k as f64;
-        let mut unit = vec![0.0; k * k];
-        unit.iter_mut().step_by(k + 1).for_each(|x| *x = 1.0);
         let factor = DAMPING.iter().find_map(|damping| {
             let mut matrix = self.matrix.clone();
             matrix.iter_mut().step_by(k + 1).for_each(|x| *x += (damping * mean).max(f64::MIN_POSITIVE));
             Cholesky::new(&matrix, k).ok()
         });
         let none = || EngineError::Internal(format!("the equations of a table of {k} have no factor"));
-        factor.ok_or_else(none)?.solve_rows_through(&unit, &self.right)
+        let right: Vec<f64> = self.right.iter().map(|x| f64::from(*x)).collect();
+        factor.ok_or_else(none)?.solve_rows(&right)
     }
 }
 
