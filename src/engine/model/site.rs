@@ -1,7 +1,8 @@
 //! Which sites a stage works on: globs over names such as `encoder.3.self_attention.query`.
 //!
 //! `*` is one segment, `**` any number of them; `block` stands for any stack's blocks, `classifier` and `lm_head` for the head of a
-//! model that classifies or foretells tokens, so that one recipe works on every family.
+//! model that classifies or foretells tokens, `embedding.untied` for the table of tokens beside such an `lm_head`, so that one
+//! recipe works on every family.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -37,11 +38,12 @@ impl Selection {
         let classifies = header.spec.as_ref().is_some_and(|spec| {
             matches!(spec.head, Head::Classification { .. } | Head::TokenClassification { .. } | Head::Regression)
         });
+        let has_head = header.sites.iter().any(|s| s.spec.site == "head");
         let mut compile = |field: &str, globs: &[&str]| {
             let mut set = GlobSetBuilder::new();
             for (i, name) in globs.iter().enumerate() {
                 let at = format!("/{field}/{i}");
-                match compiled(head(name, classifies)) {
+                match compiled(meant(name, (has_head, classifies))) {
                     Ok(glob) => {
                         let matcher = glob.compile_matcher();
                         if header.sites.iter().all(|s| !matcher.is_match(path(&s.spec.site)))
@@ -91,11 +93,12 @@ impl SiteGlob {
 }
 
 /// `classifier` and `lm_head` are the head of a model that answers with classes or numbers, or over its vocabulary; of another
-/// model's they are none.
-fn head(glob: &str, classifies: bool) -> &str {
+/// model's they are none. A model whose head over its vocabulary is its table of tokens has no `embedding.untied`.
+fn meant(glob: &str, (has_head, classifies): (bool, bool)) -> &str {
     match glob {
         "classifier" if classifies => "head",
         "lm_head" if !classifies => "head",
+        "embedding.untied" if has_head && !classifies => "embedding.token",
         other => other,
     }
 }
@@ -130,5 +133,17 @@ mod tests {
         assert!(!matches("block.**", "embedding.token"));
         assert!(!matches("encoder.*", "encoder.3.mlp.up"));
         assert!(compiled("a[").is_err());
+    }
+
+    #[test]
+    fn names_that_tell_heads_apart_mean_nothing_in_other_models() {
+        let (classifier, untied, tied) = ((true, true), (true, false), (false, false));
+        assert_eq!(
+            [classifier, untied, tied].map(|model| meant("embedding.untied", model)),
+            ["embedding.untied", "embedding.token", "embedding.untied"]
+        );
+        assert_eq!([classifier, untied].map(|model| meant("lm_head", model)), ["lm_head", "head"]);
+        assert_eq!([classifier, untied].map(|model| meant("classifier", model)), ["head", "classifier"]);
+        assert_eq!(meant("embedding.token", untied), "embedding.token");
     }
 }

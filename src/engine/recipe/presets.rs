@@ -66,8 +66,10 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
 fn written() -> Vec<(&'static str, &'static str, Value)> {
     // What is small and dear at 4 bits: rows of two tables are added to every token (positions at 8 bits take a third of the KL of
     // int4-gptq away for 91 kB), and a classifier gives the answers themselves. In int8 the two rows of token types alone would
-    // be a seventh of its KL, to save 770 bytes: there they stay as they are
-    let dear = ["embedding.token_type", "embedding.position", "classifier"];
+    // be a seventh of its KL, to save 770 bytes: there they stay as they are. So does a head over a vocabulary: by GPTQ at 4 bits it
+    // costs a decoder seven times what 4 bits cost the table of its tokens, which has as many weights
+    let dear = ["embedding.token_type", "embedding.position", "classifier", "lm_head"];
+    let (heads, untied) = (["embedding.**", "classifier", "lm_head"], "embedding.untied");
     let int8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse" });
     let w8a8 = json!({ "bits": 8, "group_size": -1, "symmetric": true, "observer": "mse", "activations": "dynamic" });
     let int4 = json!({ "bits": 4, "group_size": 64, "symmetric": false });
@@ -95,20 +97,21 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
         ),
         (
             "int4",
-            "Weights to 4 bits in groups of 64, small tables and a classifier to 8. Needs no data.",
+            "Weights to 4 bits in groups of 64, small tables and a head to 8. Needs no data.",
             stages(json!([eight(&dear), { "method": "quantize", "ignore": dear, "params": int4 }])),
         ),
         (
             "int4-gptq",
-            "Linear maps to 4 bits by GPTQ in groups of 64, tables and a classifier to 8. Needs calibration text.",
+            "Linear maps to 4 bits by GPTQ in groups of 64, tables and a head to 8, a table beside an lm_head to 4. Needs calibration text.",
             stages(json!([
-                eight(&["embedding.**", "classifier"]),
-                { "method": "gptq", "targets": ["**"], "ignore": ["embedding.**", "classifier"], "params": int4 },
+                { "method": "quantize", "targets": heads, "ignore": [untied], "if_present": true, "params": int8 },
+                { "method": "quantize", "targets": [untied], "if_present": true, "params": int4 },
+                { "method": "gptq", "targets": ["**"], "ignore": heads, "params": int4 },
             ])),
         ),
         (
             "int4-all",
-            "Weights to 4 bits in groups of 64, linear maps by GPTQ, small tables and a classifier to 8. Needs calibration text.",
+            "Weights to 4 bits in groups of 64, linear maps by GPTQ, small tables and a head to 8. Needs calibration text.",
             stages(by_gptq.clone()),
         ),
         (
@@ -118,7 +121,7 @@ fn written() -> Vec<(&'static str, &'static str, Value)> {
         ),
         (
             "share-4bit",
-            "16 values for every 1,536 weights, small tables and a classifier at 8 bits. Needs calibration text. Only pare loads it.",
+            "16 values for every 1,536 weights, small tables and a head at 8 bits. Needs calibration text. Only pare loads it.",
             stages(json!([
                 eight(&dear),
                 { "method": "share", "ignore": dear, "params": { "centroids": 16, "group_size": 1536, "objective": "outputs" } },
