@@ -65,24 +65,30 @@ fn recipe(stages: &Value, metrics: &Value) -> Recipe {
 /// Calibration text where a method can't do without.
 fn datasets(recipe: &Recipe) -> Datasets {
     let needs = |stage: &Stage| find(&stage.method).is_some_and(|method| method.spec().needs != Needs::Nothing);
-    let path = own("tickets").join("data/calibration.jsonl");
-    let calibration = recipe.stages.iter().any(needs).then(|| Source {
-        name: "calibration".into(),
-        files: vec![InputFile {
-            path: "calibration.jsonl".into(),
-            size_bytes: std::fs::metadata(&path).unwrap().len(),
-            location: path,
-            sha256: None,
-        }],
-    });
+    let calibration = recipe.stages.iter().any(needs).then(|| rows("calibration"));
     Datasets { calibration, ..Datasets::default() }
+}
+
+/// One of the fixture's files of rows.
+fn rows(name: &str) -> Source {
+    let path = own("tickets").join(format!("data/{name}.jsonl"));
+    let file = InputFile {
+        path: format!("{name}.jsonl"),
+        size_bytes: std::fs::metadata(&path).unwrap().len(),
+        location: path,
+        sha256: None,
+    };
+    Source { name: name.into(), files: vec![file] }
 }
 
 /// Compresses a fixture; gives the report, the weight file's bytes, and the answers of what was written.
 fn compress(folder: &Path, recipe: &Recipe) -> (Value, Vec<u8>, Vec<OutputFile>) {
+    compress_with(folder, recipe, datasets(recipe))
+}
+
+fn compress_with(folder: &Path, recipe: &Recipe, datasets: Datasets) -> (Value, Vec<u8>, Vec<OutputFile>) {
     with_context(|ctx| {
-        let task =
-            Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets: datasets(recipe) };
+        let task = Task::Compress { model: model(folder), recipe: recipe.clone(), plan: None, datasets };
         let input = Input {
             task,
             threads: 2,
@@ -122,7 +128,10 @@ fn the_error_grows_as_the_budget_falls_and_bytes_are_foretold() {
         let mut last = (-1.0, u64::MAX);
         for params in settings {
             let stage = json!([{ "method": method, "params": params }]);
-            let (report, weights, _) = compress(&own("tickets"), &recipe(&stage, &json!(["fidelity"])));
+            let recipe = recipe(&stage, &json!(["fidelity"]));
+            // On a thousand real rows: of the few that are made up, two budgets that are near may come out either way
+            let datasets = Datasets { evaluation: Some(rows("test")), ..datasets(&recipe) };
+            let (report, weights, _) = compress_with(&own("tickets"), &recipe, datasets);
             let at = |pointer: &str| report.pointer(pointer).cloned().unwrap_or_default();
             assert_eq!(at("/plan/predicted/size_bytes"), weights.len(), "{method} {params}");
             assert_eq!(at("/result/after/size_bytes"), weights.len(), "{method} {params}");
