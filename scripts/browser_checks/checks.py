@@ -180,43 +180,36 @@ def report_and_download(job):
     say("the report opens, and the download has the hash that stands beside it")
 
 
-def measure_by_form(model, rows):
-    """A model is measured as it is, beside itself."""
+def job_of_kind(kind, fields):
+    """A job that compresses nothing, from its form to its end; gives its id and what its report says."""
     browser.go(f"{base}/jobs/new")
     browser.events.clear()
-    browser.click(".kinds a[href*='kind=evaluate']")
+    browser.click(f".kinds a[href*='kind={kind}']")
     browser.loaded()
-    browser.fill("#model_id", model)
-    browser.fill("#reference_model_id", model)
-    browser.fill("#evaluation_dataset_id", rows)
-    browser.fill("#max_seq_length", "48")
+    for name, value in fields.items():
+        browser.fill(f"#{name}", value)
     browser.events.clear()
     browser.click(".job-form button.primary")
     browser.loaded()
     browser.until("the job's end", "document.querySelector('.over .state')?.textContent === 'succeeded'")
     job = path().split("/")[-1]
-    told = api(f"/v1/jobs/{job}/report")["result"]
-    assert told["after"]["fidelity"]["top1_agreement"]["value"] == 1, "it is near itself"
+    return job, api(f"/v1/jobs/{job}/report")["result"]
+
+
+def measure_by_form(model, rows):
+    """A model is measured as it is, beside itself."""
+    fields = {"model_id": model, "reference_model_id": model, "evaluation_dataset_id": rows, "max_seq_length": "48"}
+    job, result = job_of_kind("evaluate", fields)
+    assert result["after"]["fidelity"]["top1_agreement"]["value"] == 1, "it is near itself"
     say("a model was measured by form")
     return job
 
 
 def tried_by_form(model, rows):
     """Every site is tried alone, and the heat map of what that cost is a page."""
-    browser.go(f"{base}/jobs/new")
-    browser.events.clear()
-    browser.click(".kinds a[href*='kind=sensitivity']")
-    browser.loaded()
-    browser.fill("#model_id", model)
-    browser.fill("#calibration_dataset_id", rows)
-    browser.fill("#bits", "4, 8")
-    browser.fill("#max_seq_length", "48")
-    browser.events.clear()
-    browser.click(".job-form button.primary")
-    browser.loaded()
-    browser.until("the job's end", "document.querySelector('.over .state')?.textContent === 'succeeded'")
-    job = path().split("/")[-1]
-    sites = api(f"/v1/jobs/{job}/report")["result"]["sensitivity"]
+    fields = {"model_id": model, "calibration_dataset_id": rows, "bits": "4, 8", "max_seq_length": "48"}
+    job, result = job_of_kind("sensitivity", fields)
+    sites = result["sensitivity"]
     assert len(sites) > 10 and all([level["bits"] for level in site["levels"]] == [4, 8] for site in sites), sites
     say("every site of a model was tried by form")
     return job
