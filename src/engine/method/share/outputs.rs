@@ -1,6 +1,7 @@
-//! Sharing that looks at a layer's outputs: tables are fitted to the anchored target ([`anchored`]), weights take their entries
-//! column by column, the columns that are left making up for what was lost ([`Feedback`]), and then tables and indices take
-//! turns ([`super::refit`]). What comes of it is judged by outputs on rows that were not fitted to, against plain tables.
+//! Sharing that looks at a layer's outputs: tables are fitted to the anchored target ([`crate::engine::calibrate::anchored`]),
+//! weights take their entries column by column, the columns that are left making up for what was lost ([`Feedback`]), and then
+//! tables and indices take turns ([`super::refit`]). What comes of it is judged by outputs on rows that were not fitted to,
+//! against plain tables.
 
 use rayon::prelude::*;
 
