@@ -1,6 +1,6 @@
 //! The anchored target: what a compressed site should come near to, when what it is fed has changed already.
 //!
-//! `‖X Wᵀ - X̂ Ŵᵀ‖² = const + ‖X̂ (W* - Ŵ)ᵀ‖²` with `W*ᵀ = (Ĉ + λI)⁻¹ (M + λI) Wᵀ`, `Ĉ = X̂ᵀX̂`, `M = X̂ᵀX`: exact at `λ = 0`. So every
+//! `‖X Wᵀ - X̂ Ŵᵀ‖² = const + ‖X̂ (W* - Ŵ)ᵀ‖²` with `W*ᵀ = Wᵀ + (Ĉ + λI)⁻¹ D Wᵀ`, `Ĉ = X̂ᵀX̂`, `D = X̂ᵀ(X - X̂)`: exact at `λ = 0`. So every
 //! method that approximates a matrix in the metric of its inputs takes `W*` for `W` and mends what was done before it as far as
 //! it can. `λ` pulls `W*` to `W`, so that few tokens fall back to the plain problem by themselves.
 //!
@@ -22,14 +22,14 @@ pub struct Judge<'a> {
     original: &'a [f32],
     /// The upper half of `Ĉ`, `[in, in]`, what is off the diagonal doubled: `d Ĉ dᵀ` is the same by it, and half of it is zero.
     upper: Vec<f32>,
-    /// `2 W (Ĉ - M)ᵀ`, `[out, in]`; nothing where both are fed the same.
+    /// `-2 W Dᵀ`, `[out, in]`; nothing where both are fed the same.
     pull: Option<Vec<f32>>,
     width: usize,
     is_centered: bool,
 }
 
 impl<'a> Judge<'a> {
-    /// For `original: [out, in]` and moments with `X̂ᵀX̂`; without `X̂ᵀX` both are taken to be fed the same. Where the outputs of a site
+    /// For `original: [out, in]` and moments with `X̂ᵀX̂`; without `D` both are taken to be fed the same. Where the outputs of a site
     /// are centered ([`crate::engine::model::SiteSpec::is_centered`]) only that part of a change counts that a norm sees.
     ///
     /// # Errors
@@ -46,17 +46,12 @@ impl<'a> Judge<'a> {
         let pull = match &moments.cross {
             None => None,
             Some(Cross::Inputs(cross)) => {
-                // Row i, column j of (Ĉ - M)ᵀ is (Ĉ - M)_ji: both lie so that the product takes the transpose
-                let apart: Vec<f32> = gram.iter().zip(cross).map(|(c, m)| 2.0 * (c - m) as f32).collect();
+                let apart: Vec<f32> = cross.iter().map(|d| -2.0 * *d as f32).collect();
                 Some(times(original, View::new(&apart, (width, width), width).transposed(), width))
             }
             Some(Cross::Outputs(cross)) if cross.len() == original.len() => {
-                // In f32: what is lost by the difference is a hundred thousandth of what candidates differ by
                 let out = original.len() / width;
-                let mut pull = times(original, View::new(&metric, (width, width), width), width);
-                let products = (0..original.len()).map(|at| cross[at % width * out + at / width] as f32);
-                pull.iter_mut().zip(products).for_each(|(through, product)| *through = 2.0 * (*through - product));
-                Some(pull)
+                Some((0..original.len()).map(|at| -2.0 * cross[at % width * out + at / width] as f32).collect())
             }
             Some(Cross::Outputs(cross)) => return Err(other_outputs(cross, original)),
         };
@@ -71,7 +66,7 @@ impl<'a> Judge<'a> {
         self.original.iter().zip(by_inverse(pull)).map(|(w, moved)| w - 0.5 * moved).collect()
     }
 
-    /// `tr(D Ĉ Dᵀ) + 2 tr(D (Ĉ - M) Wᵀ)` with `D = Ŵ - W`. Costs `out · in²` flops, and more where it is narrow.
+    /// `tr(E Ĉ Eᵀ) - 2 tr(E D Wᵀ)` with `E = Ŵ - W`. Costs `out · in²` flops, and more where it is narrow.
     pub fn cost(&self, candidate: &[f32]) -> f64 {
         let mut change: Vec<f32> = candidate.iter().zip(self.original).map(|(a, b)| a - b).collect();
         if self.is_centered {
@@ -122,7 +117,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::super::Wanted;
-    use super::super::moments::Beside;
+    use super::super::moments::Apart;
     use super::*;
     use crate::engine::linalg::solve::Cholesky;
 
@@ -193,10 +188,11 @@ mod tests {
         let (x, w, weights) = (draw((200, 6)), draw((4, 6)), [0.5, 2.0].repeat(100));
         let changed = (&x + (draw((200, 6)) * 0.3).unwrap()).unwrap();
         let wanted = Wanted { gram: true, cross: true, ..Wanted::default() };
-        let y = x.matmul(&w.t().unwrap()).unwrap();
-        let [inputs, outputs] = [Beside::Inputs(&x), Beside::Outputs(&y)].map(|beside| {
+        let apart = (&x - &changed).unwrap();
+        let y = apart.matmul(&w.t().unwrap()).unwrap();
+        let [inputs, outputs] = [Apart::Inputs(&apart), Apart::Outputs(&y)].map(|apart| {
             let mut all = Moments::default();
-            all.take(&changed, Some(beside), Some(&weights), wanted).unwrap();
+            all.take(&changed, Some(apart), Some(&weights), wanted).unwrap();
             all.complete();
             all
         });

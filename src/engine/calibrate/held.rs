@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 
 use crate::engine::error::{EngineError, Result};
+use crate::engine::kernels::look;
 
 /// The states of one batch, `[tokens, hidden]`, or what its next sites are fed, `[tokens, in]`.
 pub(in crate::engine) enum Held {
@@ -21,7 +22,7 @@ impl Held {
     /// A file that can't be written.
     pub(in crate::engine) fn write(path: PathBuf, states: &Tensor) -> Result<Self> {
         let shape = states.dims2()?;
-        let bytes: Vec<u8> = states.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes: Vec<u8> = look(states, |x| x.iter().flat_map(|x| x.to_le_bytes()).collect())?;
         fs::write(&path, bytes).map_err(EngineError::io(&path, "written"))?;
         Ok(Self::File(path, shape))
     }

@@ -1,18 +1,22 @@
 //! What a site was fed, summed up.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::error::{EngineError, Result};
 use crate::engine::kernels::gram::{add_product, add_square, mirror};
+use crate::engine::kernels::look;
+use crate::engine::kernels::sums::columns;
 
 /// Which sums are taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// `X̂ᵀX̂`, `[in, in]`: costs `tokens · in²` flops, and more where it is narrow, and `8 · in²` bytes.
     pub gram: bool,
-    /// `X̂ᵀX`: `2 · tokens · in²` flops and as many bytes; or `X̂ᵀX Wᵀ` ([`Cross`]).
+    /// `X̂ᵀΔX`: `2 · tokens · in²` flops and as many bytes; or `X̂ᵀΔX Wᵀ` ([`Cross`]).
     pub cross: bool,
     /// What each token counts.
     #[serde(default)]
@@ -53,26 +57,37 @@ pub struct Moments {
     pub largest: Vec<f32>,
     /// `X̂ᵀ diag(a) X̂`, `[in, in]`.
     pub gram: Option<Vec<f64>>,
-    /// The same of what both models' sites are fed.
+    /// The same with how far the original's inputs lie apart.
     pub cross: Option<Cross>,
+    /// Tokens that `cross` is of: all, or some, for which [`Moments::complete`] lets it stand for all.
+    crossed: u64,
 }
 
-/// What the compressed model's site is fed times what the original's is fed, or what that makes of it.
+/// What the compressed model's site is fed times how far what the original's is fed lies apart from it, `ΔX = X − X̂`, or what the
+/// original makes of that. Nothing is subtracted that was summed up in f32, and what few tokens tell can stand for many: it is
+/// small beside `X̂ᵀX̂`, and so is what it is wrong by.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cross {
-    /// `X̂ᵀ diag(a) X`, `[in, in]`: for any weights.
+    /// `X̂ᵀ diag(a) ΔX`, `[in, in]`: for any weights.
     Inputs(Vec<f64>),
-    /// `X̂ᵀ diag(a) X Wᵀ`, `[in, out]`, for the original's weights `W: [out, in]`: costs `4 · tokens · in · out` flops, the
+    /// `X̂ᵀ diag(a) ΔX Wᵀ`, `[in, out]`, for the original's weights `W: [out, in]`: costs `4 · tokens · in · out` flops, the
     /// outputs themselves among them.
     Outputs(Vec<f64>),
 }
 
-/// What stands beside what a site is fed, of the same tokens.
+impl Cross {
+    fn sums(&mut self) -> &mut [f64] {
+        let (Self::Inputs(sums) | Self::Outputs(sums)) = self;
+        sums
+    }
+}
+
+/// How far the original lies apart, of the same tokens.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Beside<'a> {
-    /// `X`, what the original's site is fed.
+pub(super) enum Apart<'a> {
+    /// `ΔX = X − X̂`, by what its site is fed.
     Inputs(&'a Tensor),
-    /// `X Wᵀ`, what it makes of it, without a bias.
+    /// `ΔX Wᵀ`, by what it makes of it.
     Outputs(&'a Tensor),
 }
 
@@ -94,7 +109,8 @@ impl Moments {
     /// Shapes that differ, and a weight below 0.
     pub fn weighted(fed: &Tensor, original: Option<&Tensor>, weights: Option<&[f32]>, wanted: Wanted) -> Result<Self> {
         let mut all = Self::default();
-        all.take(fed, original.map(Beside::Inputs), weights, wanted)?;
+        let apart = original.filter(|_| wanted.cross).map(|x| apart(fed, x)).transpose()?;
+        all.take(fed, apart.as_ref().map(Apart::Inputs), weights, wanted)?;
         all.complete();
         Ok(all)
     }
@@ -108,18 +124,18 @@ impl Moments {
     pub(super) fn take(
         &mut self,
         fed: &Tensor,
-        beside: Option<Beside<'_>>,
+        apart: Option<Apart<'_>>,
         weights: Option<&[f32]>,
         wanted: Wanted,
     ) -> Result<()> {
         let (tokens, width) = fed.dims2()?;
-        let beside = beside.filter(|_| wanted.cross);
-        let is_other = |beside: Beside<'_>| match beside {
-            Beside::Inputs(x) => x.dims() != [tokens, width],
-            Beside::Outputs(y) => y.dim(0).ok() != Some(tokens),
+        let apart = apart.filter(|_| wanted.cross);
+        let is_other = |apart: Apart<'_>| match apart {
+            Apart::Inputs(x) => x.dims() != [tokens, width],
+            Apart::Outputs(y) => y.dim(0).ok() != Some(tokens),
         };
-        if self.tokens > 0 && self.width() != width || beside.is_some_and(is_other) {
-            return Err(EngineError::Internal("original and compressed model are fed other shapes".into()));
+        if self.tokens > 0 && self.width() != width || apart.is_some_and(is_other) {
+            return Err(other_shapes());
         }
         if weights.is_some_and(|all| all.len() != tokens || all.iter().any(|a| a.is_nan() || *a < 0.0)) {
             return Err(EngineError::Internal("every token needs a weight of 0 or more".into()));
@@ -128,29 +144,27 @@ impl Moments {
         self.sums.resize(width, 0.0);
         self.squares.resize(width, 0.0);
         self.largest.resize(width, 0.0);
-        let values = |x: &Tensor| -> Result<Vec<f32>> { Ok(x.contiguous()?.flatten_all()?.to_vec1::<f32>()?) };
-        let scaled = |mut x: Vec<f32>| {
-            let wide = (x.len() / tokens.max(1)).max(1);
-            let lines = x.chunks_exact_mut(wide).zip(weights.into_iter().flatten());
-            lines.for_each(|(line, a)| line.iter_mut().for_each(|x| *x *= a.sqrt()));
-            x
-        };
-        let x = values(fed)?;
-        self.columns(&x, weights);
-        let x = scaled(x);
-        if wanted.gram {
-            add_square(self.gram.get_or_insert_with(|| vec![0.0; width * width]), &x, width)?;
-        }
-        let Some(beside) = beside else { return Ok(()) };
-        let (Beside::Inputs(other) | Beside::Outputs(other)) = beside;
-        let wide = other.dim(1)?;
+        look(fed, |x| {
+            self.columns(x, weights);
+            let x = scaled(x, weights);
+            if wanted.gram {
+                add_square(self.gram.get_or_insert_with(|| vec![0.0; width * width]), &x, width)?;
+            }
+            apart.map_or(Ok(()), |apart| self.take_cross(&x, apart, weights))
+        })?
+    }
+
+    /// `x` is scaled already.
+    fn take_cross(&mut self, x: &[f32], apart: Apart<'_>, weights: Option<&[f32]>) -> Result<()> {
+        let (Apart::Inputs(other) | Apart::Outputs(other)) = apart;
+        let ((tokens, wide), width) = (other.dims2()?, self.width());
         let nothing = || vec![0.0; width * wide];
-        let cross = self.cross.get_or_insert_with(|| match beside {
-            Beside::Inputs(_) => Cross::Inputs(nothing()),
-            Beside::Outputs(_) => Cross::Outputs(nothing()),
+        let cross = self.cross.get_or_insert_with(|| match apart {
+            Apart::Inputs(_) => Cross::Inputs(nothing()),
+            Apart::Outputs(_) => Cross::Outputs(nothing()),
         });
-        let (Cross::Inputs(sum) | Cross::Outputs(sum)) = cross;
-        add_product(sum, &x, &scaled(values(other)?), (width, wide))
+        self.crossed += tokens as u64;
+        look(other, |other| add_product(cross.sums(), x, &scaled(other, weights), (width, wide)))?
     }
 
     /// Sums, squares and largest values of each column; some columns at a time, each from the first token to the last.
@@ -161,25 +175,24 @@ impl Moments {
         let parts = self.sums.par_chunks_mut(COLUMNS).zip(self.squares.par_chunks_mut(COLUMNS));
         let parts = parts.zip(self.largest.par_chunks_mut(COLUMNS)).enumerate();
         parts.for_each(|(part, ((sums, squares), largest))| {
-            for (token, line) in x.chunks_exact(width).enumerate() {
-                let counts = weights.and_then(|all| all.get(token)).map_or(1.0, |a| f64::from(*a));
-                let columns = sums.iter_mut().zip(squares.iter_mut()).zip(largest.iter_mut());
-                for (((sum, square), largest), x) in columns.zip(&line[part * COLUMNS..]) {
-                    *sum += f64::from(*x);
-                    *square += counts * f64::from(*x) * f64::from(*x);
-                    *largest = largest.max(x.abs());
-                }
-            }
+            let from = x.get(part * COLUMNS..).unwrap_or_default();
+            columns((sums, squares, largest), (from, width), weights);
         });
     }
 
-    /// Fills in what [`Moments::take`] left.
-    pub(super) fn complete(&mut self) {
+    /// Fills in what [`Moments::take`] left; and where the original went along on some of the tokens alone, cross products are
+    /// scaled up to all.
+    pub fn complete(&mut self) {
         let width = self.width();
         self.gram.iter_mut().for_each(|gram| mirror(gram, width));
+        if self.crossed > 0 && self.crossed < self.tokens {
+            let scale = self.tokens as f64 / self.crossed as f64;
+            self.cross.iter_mut().flat_map(Cross::sums).for_each(|sum| *sum *= scale);
+            self.crossed = self.tokens;
+        }
     }
 
-    /// Adds what was seen in another batch.
+    /// Adds what was seen in another batch, with the original or without.
     ///
     /// # Errors
     ///
@@ -200,11 +213,13 @@ impl Moments {
         if let (Some(a), Some(b)) = (&mut self.gram, &other.gram) {
             plus(a, b);
         }
+        self.crossed += other.crossed;
         match (&mut self.cross, &other.cross) {
             (Some(Cross::Inputs(a)), Some(Cross::Inputs(b))) | (Some(Cross::Outputs(a)), Some(Cross::Outputs(b))) => {
                 plus(a, b);
             }
-            (None, None) => {}
+            (_, None) => {}
+            (None, Some(cross)) => self.cross = Some(cross.clone()),
             _ => return Err(EngineError::Internal("sums of two kinds of products can't be added".into())),
         }
         Ok(())
@@ -220,6 +235,22 @@ impl Moments {
         let tokens = self.tokens.max(1) as f64;
         self.squares.iter().map(|sum| sum / tokens).collect()
     }
+}
+
+/// `ΔX = X − X̂`, of what both models' sites are fed.
+pub(super) fn apart(fed: &Tensor, original: &Tensor) -> Result<Tensor> {
+    if fed.dims() == original.dims() { Ok((original - fed)?) } else { Err(other_shapes()) }
+}
+
+fn other_shapes() -> EngineError {
+    EngineError::Internal("original and compressed model are fed other shapes".into())
+}
+
+/// Each token by the root of what it counts.
+fn scaled<'a>(x: &'a [f32], weights: Option<&[f32]>) -> Cow<'a, [f32]> {
+    let Some(weights) = weights else { return Cow::Borrowed(x) };
+    let lines = x.chunks_exact((x.len() / weights.len().max(1)).max(1)).zip(weights);
+    Cow::Owned(lines.flat_map(|(line, a)| line.iter().map(|x| x * a.sqrt())).collect())
 }
 
 #[cfg(test)]
@@ -260,12 +291,26 @@ mod tests {
         for all in [&whole, &parts] {
             assert_eq!(all.tokens, 700);
             assert!(near(all.gram.as_ref().unwrap(), &product(&fed, &fed)));
-            assert!(near(inputs(all), &product(&fed, &original)));
+            assert!(near(inputs(all), &product(&fed, &(&original - &fed).unwrap())));
             let diagonal: Vec<f64> = (0..5).map(|j| all.gram.as_ref().unwrap()[j * 6]).collect();
             assert!(near(&all.squares, &diagonal));
         }
         assert_eq!(whole.largest, parts.largest);
         assert!(near(&whole.sums, &parts.sums));
+    }
+
+    #[test]
+    fn what_some_tokens_tell_of_the_original_stands_for_all() {
+        let (fed, original) = (draw(40, 3), draw(40, 3));
+        let some = Moments::of(&fed, Some(&original), BOTH).unwrap();
+        let mut all = some.clone();
+        all.add(&Moments::of(&draw(120, 3), None, BOTH).unwrap()).unwrap();
+        all.complete();
+        let want: Vec<f64> = inputs(&some).iter().map(|sum| 4.0 * sum).collect();
+        assert_eq!((all.tokens, inputs(&all)), (160, want.as_slice()));
+        let once = all.clone();
+        all.complete();
+        assert_eq!(all, once);
     }
 
     #[test]

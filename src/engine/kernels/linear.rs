@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::product::{View, product};
+use super::product::{View, fresh, product};
 use super::{floats, given};
 
 /// `y = x Wᵀ (+ b)`.
@@ -44,9 +44,8 @@ impl CustomOp2 for Back {
         if width != out {
             candle_core::bail!("linear: gradients are {width} wide, the map gives {out}");
         }
-        let mut x = vec![0f32; tokens * r#in];
         let (g, w) = (floats(g, g_layout)?, floats(w, w_layout)?);
-        product(&mut x, r#in, (View::new(g, (tokens, out), out), View::new(w, (out, r#in), r#in)), 1.0, false);
+        let x = fresh(View::new(g, (tokens, out), out), View::new(w, (out, r#in), r#in));
         Ok((CpuStorage::F32(x), Shape::from((tokens, r#in))))
     }
 }
@@ -64,9 +63,8 @@ impl CustomOp2 for Op {
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (tokens, out, r#in) = shape(x_layout, w_layout)?;
-        let mut y = vec![0f32; tokens * out];
-        times(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), false);
-        Ok((CpuStorage::F32(y), Shape::from((tokens, out))))
+        let (x, w) = views(floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in));
+        Ok((CpuStorage::F32(fresh(x, w)), Shape::from((tokens, out))))
     }
 
     fn bwd(&self, _: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -99,7 +97,7 @@ impl CustomOp3 for Op {
         for _ in 0..tokens {
             y.extend_from_slice(bias);
         }
-        times(&mut y, floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in), true);
+        product(&mut y, out, views(floats(x, x_layout)?, floats(w, w_layout)?, (tokens, out, r#in)), 1.0, true);
         Ok((CpuStorage::F32(y), Shape::from((tokens, out))))
     }
 
@@ -124,10 +122,9 @@ fn shape(x: &Layout, w: &Layout) -> Result<(usize, usize, usize)> {
     Ok((tokens, out, r#in))
 }
 
-/// `y (+)= x Wᵀ` over row-major `[tokens, out]`, `[tokens, in]`, `[out, in]`.
-fn times(y: &mut [f32], x: &[f32], w: &[f32], (tokens, out, r#in): (usize, usize, usize), add: bool) {
-    let x = View::new(x, (tokens, r#in), r#in);
-    product(y, out, (x, View::new(w, (out, r#in), r#in).transposed()), 1.0, add);
+/// `x` and `Wᵀ` over row-major `[tokens, in]` and `[out, in]`.
+fn views<'a>(x: &'a [f32], w: &'a [f32], (tokens, out, r#in): (usize, usize, usize)) -> (View<'a>, View<'a>) {
+    (View::new(x, (tokens, r#in), r#in), View::new(w, (out, r#in), r#in).transposed())
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub mod rounding;
 pub mod sums;
 pub mod triangle;
 
-use candle_core::{CpuStorage, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 
 /// Refuses the gradient of what a kernel takes as given.
 fn given(name: &str, tensors: &[&Tensor]) -> Result<()> {
@@ -66,6 +66,16 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
         .contiguous_offsets()
         .ok_or_else(|| candle_core::Error::Msg("a kernel needs contiguous tensors".into()))?;
     all.get(start..end).ok_or_else(|| candle_core::Error::Msg("a layout reaches past its storage".into()))
+}
+
+/// Looks at the f32 numbers of a tensor, row by row, without a copy of those that lie so in this machine's memory.
+pub fn look<R>(x: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    if let (Storage::Cpu(numbers), true) = (&*storage, layout.is_contiguous()) {
+        return Ok(look(floats(numbers, layout)?));
+    }
+    drop(storage);
+    Ok(look(&x.flatten_all()?.to_vec1::<f32>()?))
 }
 
 #[cfg(test)]

@@ -46,12 +46,40 @@ pub fn product(y: &mut [f32], stride: usize, (a, b): (View<'_>, View<'_>), scale
     assert!(a.is_inside() && b.is_inside() && n <= stride && (m - 1) * stride + n <= y.len());
     // SAFETY: by the assertions the last number of each matrix, and so each before it, lies inside its slice, and the rows of
     // y do not overlap; y itself is borrowed mutably, so it overlaps neither a nor b.
+    unsafe { multiply(y.as_mut_ptr(), stride, (a, b), scale, add) }
+}
+
+/// `a b`, `[m, n]`, in memory that nothing is written to before.
+///
+/// # Panics
+///
+/// As [`product`].
+pub fn fresh(a: View<'_>, b: View<'_>) -> Vec<f32> {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(k == b.rows && k > 0 && a.is_inside() && b.is_inside(), "[{m}, {k}] times [{}, {n}]", b.rows);
+    let mut y = Vec::with_capacity(m * n);
+    if m > 0 && n > 0 {
+        // SAFETY: as in `product`, y having room for m rows of n numbers; it is not read, and afterwards each is written.
+        unsafe {
+            multiply(y.as_mut_ptr(), n, (a, b), 1.0, false);
+            y.set_len(m * n);
+        }
+    }
+    y
+}
+
+/// # Safety
+///
+/// `a` and `b` lie inside their slices, and `y` has room for as many rows as `a`, each as wide as `b`, `stride` numbers apart, which
+/// overlap neither of them; where `add`, they are written.
+unsafe fn multiply(y: *mut f32, stride: usize, (a, b): (View<'_>, View<'_>), scale: f32, add: bool) {
+    // SAFETY: the caller's promise.
     unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            y.as_mut_ptr(),
+            a.rows,
+            b.columns,
+            a.columns,
+            y,
             1,
             stride as isize,
             add,
@@ -86,6 +114,8 @@ mod tests {
         assert_eq!(y, [132.0, 162.0, 10.0, 10.0, 150.0, 186.0, 10.0, 10.0]);
         product(&mut y, 4, (part, View::new(&b, (3, 2), 2)), 1.0, false);
         assert_eq!(y, [61.0, 76.0, 10.0, 10.0, 70.0, 88.0, 10.0, 10.0]);
+        assert_eq!(fresh(part, View::new(&b, (3, 2), 2)), [61.0, 76.0, 70.0, 88.0]);
+        assert!(fresh(View::new(&[], (0, 3), 3), View::new(&b, (3, 2), 2)).is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sums of squares.
+//! Sums of squares, and of columns.
 
 /// `Σ a_i²`, in sixteen f32 sums: for some thousand numbers, whose sums are then added in f64.
 pub fn squares(a: &[f32]) -> f32 {
@@ -27,9 +27,45 @@ pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     })
 }
 
+/// Adds to `Σ x`, `Σ a x²` and `max |x|` of some columns, those that rows of `width` numbers begin with, each from the first row to the
+/// last; `a` is what a row counts, 1 unless given.
+pub fn columns(
+    (sums, squares, largest): (&mut [f64], &mut [f64], &mut [f32]),
+    (x, width): (&[f32], usize),
+    counts: Option<&[f32]>,
+) {
+    wide!({
+        let count = sums.len().min(squares.len()).min(largest.len());
+        for (row, line) in x.chunks(width.max(1)).enumerate() {
+            let Some(line) = line.get(..count) else { break };
+            let a = counts.and_then(|all| all.get(row)).map_or(1.0, |a| f64::from(*a));
+            let all = sums[..count].iter_mut().zip(&mut squares[..count]).zip(&mut largest[..count]);
+            for (((sum, square), largest), x) in all.zip(line) {
+                let wide = f64::from(*x);
+                *sum += wide;
+                *square += a * wide * wide;
+                *largest = largest.max(x.abs());
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_those_of_their_rows() {
+        let x: Vec<f32> = (0..4 * 5).map(|i| (i * 7919 % 613) as f32 - 300.0).collect();
+        let (mut sums, mut squares, mut largest) = ([1.0; 2], [0.0; 2], [0.0; 2]);
+        columns((&mut sums, &mut squares, &mut largest), (&x[2..], 5), Some(&[1.0, 0.0, 2.0, 0.5]));
+        for column in 0..2 {
+            let of = |row: usize| f64::from(x[row * 5 + 2 + column]);
+            assert_eq!(sums[column], 1.0 + of(0) + of(1) + of(2) + of(3));
+            assert_eq!(squares[column], of(0).powi(2) + 2.0 * of(2).powi(2) + 0.5 * of(3).powi(2));
+            assert_eq!(f64::from(largest[column]), (0..4).map(|row| of(row).abs()).fold(0.0, f64::max));
+        }
+    }
 
     #[test]
     fn sums_are_those_of_the_definition_at_every_length() {

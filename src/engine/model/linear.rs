@@ -3,7 +3,7 @@
 //! Forms are few and matched in few places: here (`forward`, `rows`, `to_dense`, `layout`) and where they are stored
 //! (`export::store`). A new form is a variant; the compiler lists the places.
 
-use candle_core::{Device, Storage, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::grouped::Grouped;
 pub use super::input::Input;
@@ -180,15 +180,10 @@ impl LinearMap {
 
     /// Looks at the `[out, in]` numbers, row by row, without a copy of those that lie so in this machine's memory.
     pub fn look<R>(&self, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        if let Self::Dense(dense) = self {
-            let (storage, layout) = dense.weight.storage_and_layout();
-            if let (Storage::Cpu(numbers), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-                && let Some(numbers) = numbers.as_slice::<f32>()?.get(start..end)
-            {
-                return Ok(look(numbers));
-            }
+        match self {
+            Self::Dense(dense) => Ok(kernels::look(&dense.weight, look)?),
+            _ => Ok(look(&self.to_vec()?)),
         }
-        Ok(look(&self.to_vec()?))
     }
 
     /// `keeps_codes`: those that inputs of 8 bits are multiplied with are laid out for it.

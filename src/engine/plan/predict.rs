@@ -17,8 +17,8 @@ const PART_WEIGHTS: usize = 64 << 10;
 /// Rows go in multiples of this, so that codes that are packed down the rows begin with a word.
 const PART_ROWS: usize = 32;
 
-/// States of two models and of the rows that sites are judged by, as far as they are held in memory.
-const FOLLOWING_BYTES: u64 = 640 << 20;
+/// States of all rows in the model that is compressed, and of some in the original, as far as they are held in memory.
+const FOLLOWING_BYTES: u64 = 1152 << 20;
 /// Memory that a streamed run takes besides its weights: the program, headers, buffers.
 const STREAMED_BASE_BYTES: u64 = 5 << 20;
 /// What is told of a site: its histograms, as they are written into the report.

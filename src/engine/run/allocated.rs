@@ -1,17 +1,17 @@
 //! A stage whose sites share out a budget: what each costs alone at each level is measured, the budget is shared out, and the
 //! result is kept only where it is nearer to the original than one level for all.
 //!
-//! Both are set against the original on the same held-out rows, which neither was fitted to. The levels are tried by plain
-//! rounding, whatever the stage's method makes of them: that tells which sites are dear, at a fraction of the cost.
+//! Both are set against the original on the same held-out rows, which neither was fitted to. Each level is tried by the stage's own
+//! method: passing errors on takes most of a map's loss away and nothing of a table's, so plain rounding would rank them wrongly.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::compress::AfterStage;
 use super::measure::Bench;
-use super::sensitivity::{Given, table};
+use super::sensitivity::{Given, table, taken};
 use crate::engine::allocate::{self, allocate};
-use crate::engine::calibrate::Wanted;
+use crate::engine::calibrate::{Sites, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
@@ -28,6 +28,8 @@ use crate::engine::report::{Allocated, Allocation};
 /// takes.
 const MOST_CUTS: usize = 8;
 
+/// Products of what sites are fed that are held at a time.
+const SUMS_BYTES: usize = 512 << 20;
 /// Rows on which single sites are tried, at most, and their tokens together.
 const TRIED: (usize, usize) = (256, 12 << 10);
 
@@ -48,7 +50,9 @@ pub(super) struct Work<'a> {
     pub(super) before: &'a Model,
     /// The stage's sites, by place.
     pub(super) targets: &'a [usize],
-    /// Calibration rows on which single sites are tried; it has scored the original on them.
+    /// Calibration rows, for what sites are fed.
+    pub(super) rows: &'a Encoded,
+    /// Some of them, on which single sites are tried; it has scored the original on them.
     pub(super) tried: &'a Bench<'a>,
     /// Held-out rows, by which results are judged; the same.
     pub(super) judged: &'a Bench<'a>,
@@ -60,7 +64,8 @@ impl Work<'_> {
     ///
     /// # Cost
     ///
-    /// The stage twice, and for every site and level half a forward pass over the held-out rows.
+    /// The stage twice, and for every site and level the method and half a forward pass over the rows on which it is tried; one
+    /// forward pass over all rows for every 512 MiB of products.
     ///
     /// # Errors
     ///
@@ -107,22 +112,54 @@ impl Work<'_> {
 
     /// How far answers move with each site alone at each level, by target.
     fn losses(&self, ctx: &RunContext<'_>) -> Result<Vec<Vec<f64>>> {
-        let target = |site: &usize| -> Result<Target> {
-            let (spec, map) = self.at(*site)?;
-            let choice = |level| {
-                let action = allocation::bind(self.stage, level)?;
-                let layout = action.layout(spec, &map.map.layout()).ok()?;
-                Some(Choice { bits: layout.bits(), actions: vec![(self.planned.stage, action)], layout })
+        let mut losses = Vec::with_capacity(self.targets.len());
+        for sites in self.groups()? {
+            let targets = sites.iter().map(|site| self.target(*site)).collect::<Result<Vec<_>>>()?;
+            let seen = match self.wanted() {
+                Some(wanted) => taken(self.original, sites, wanted, self.rows, ctx)?,
+                None => Sites::new(),
             };
-            Ok(Target { site: *site, choices: self.planned.levels.iter().filter_map(choice).collect() })
+            let given = Given { model: self.original, targets: &targets, seen: &[seen], bench: Some(self.tried) };
+            losses.extend(
+                table(&given, ctx)?
+                    .sites
+                    .iter()
+                    .map(|site| site.levels.iter().map(|level| level.loss().unwrap_or(f64::NAN)).collect::<Vec<f64>>()),
+            );
+        }
+        Ok(losses)
+    }
+
+    fn target(&self, site: usize) -> Result<Target> {
+        let (spec, map) = self.at(site)?;
+        let choice = |level| {
+            let action = allocation::bind(self.stage, level)?;
+            let layout = action.layout(spec, &map.map.layout()).ok()?;
+            Some(Choice { bits: layout.bits(), actions: vec![(0, action)], layout })
         };
-        let targets = self.targets.iter().map(target).collect::<Result<Vec<_>>>()?;
-        let given = Given { model: self.original, targets: &targets, seen: &[], bench: Some(self.tried) };
-        let found = table(&given, ctx)?;
-        let losses = |site: &crate::engine::report::SiteSensitivity| {
-            site.levels.iter().map(|level| level.loss().unwrap_or(f64::NAN)).collect()
-        };
-        Ok(found.sites.iter().map(losses).collect())
+        Ok(Target { site, choices: self.planned.levels.iter().filter_map(choice).collect() })
+    }
+
+    fn wanted(&self) -> Option<Wanted> {
+        self.planned.levels.first().and_then(|level| allocation::bind(self.stage, level)?.wants())
+    }
+
+    /// The targets in turn, so many at a time that what they are fed fits.
+    fn groups(&self) -> Result<Vec<&[usize]>> {
+        let has_products = self.wanted().is_some_and(|wanted| wanted.gram);
+        let mut groups = Vec::new();
+        let (mut start, mut held_bytes) = (0, 0usize);
+        for (place, site) in self.targets.iter().enumerate() {
+            let width = self.at(*site)?.0.r#in;
+            let bytes = if has_products { width.saturating_mul(width).saturating_mul(8) } else { 0 };
+            if place > start && held_bytes.saturating_add(bytes) > SUMS_BYTES {
+                groups.extend(self.targets.get(start..place));
+                (start, held_bytes) = (place, 0);
+            }
+            held_bytes = held_bytes.saturating_add(bytes);
+        }
+        groups.extend(self.targets.get(start..));
+        Ok(groups)
     }
 
     fn at(&self, site: usize) -> Result<(&SiteSpec, &Linear)> {

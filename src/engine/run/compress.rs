@@ -196,6 +196,7 @@ impl Run<'_> {
             original: on.original,
             before: on.before,
             targets: &on.targets()?,
+            rows: &on.rows.fit,
             tried: &bench(allocated::few(&on.rows.fit))?,
             judged: &bench(held_out.clone())?,
         };

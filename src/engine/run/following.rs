@@ -2,7 +2,7 @@
 //!
 //! In a block the sites that are fed the same go together, in the order of computation: queries, keys and values; what
 //! attention puts out; the mlp's first maps; its last. Both models' rows pass up to these, sums are taken, the sites are
-//! changed, and both go on from there: so every part is worked out once.
+//! changed, and both go on from there: so every part is worked out once ([`passing`]).
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,12 @@ use crate::engine::model::build::Model;
 use crate::engine::model::forward::Part;
 use crate::engine::model::linear::{Input, Linear, LinearMap};
 
+mod passing;
+
+use passing::Passing;
+
 /// States of a stream, and what its next sites are fed, are held in memory up to this, and in scratch files beyond it.
-const STATES_BYTES: u64 = 256 << 20;
-/// Held-out rows that a site is judged by, for each eight that it is fitted to.
-const JUDGED: usize = 8;
+const STATES_BYTES: u64 = 512 << 20;
 
 /// Applies an action to all target sites of a model, in the order of computation. `models` are the original and the model
 /// before the stage, `stage` is the number of the stage.
@@ -39,7 +41,7 @@ pub(super) fn apply(
     ctx.statistics.miss();
     let kept = Kept::new(stage, ctx);
     let wanted = action.wants().unwrap_or_default();
-    let mut work = Work { original, model: before.clone(), action, wanted, fallbacks: Vec::new() };
+    let mut work = Work { original, model: before.clone(), action, wanted, goes_on: false, fallbacks: Vec::new() };
     let Some(wiring) = before.wiring.as_ref().filter(|_| !rows.fit.ids.is_empty()) else {
         for target in targets {
             work.change(*target, None)?;
@@ -48,6 +50,7 @@ pub(super) fn apply(
     };
     let mut left = targets.to_vec();
     let heads: Vec<usize> = left.extract_if(.., |site| is_behind(wiring, *site)).collect();
+    work.goes_on = !heads.is_empty();
     let inside: Vec<Vec<usize>> =
         wiring.blocks.iter().map(|block| left.extract_if(.., |site| block.sites().contains(site)).collect()).collect();
     let tables = left;
@@ -103,17 +106,14 @@ fn together(block: &BlockWiring, part: Part, is_last: bool) -> Vec<(Vec<usize>, 
     }
 }
 
-/// The first of the rows, which are in no order that matters.
-fn few(rows: &Encoded, most: usize) -> Encoded {
-    rows.select(&(0..rows.ids.len().min(most)).collect::<Vec<_>>())
-}
-
 /// The two models on their way through a stage.
 struct Work<'a> {
     original: &'a Model,
     model: Model,
     action: &'a dyn SiteAction,
     wanted: Wanted,
+    /// Whether something behind the last block is to be changed.
+    goes_on: bool,
     fallbacks: Vec<Fallback>,
 }
 
@@ -175,6 +175,9 @@ impl<'a> Work<'a> {
                 let seen = passing.look(self, &here, ctx)?;
                 here.iter().try_for_each(|site| self.change(*site, Some(&seen)))?;
             }
+            if is_last && part == Part::Down && !self.goes_on {
+                return Ok(());
+            }
             let (ours, theirs) = self.both(|model| model.at_part(block, part))?;
             passing.go((&ours, &theirs), Stream::step)?;
         }
@@ -222,85 +225,4 @@ impl<'a> Work<'a> {
 
 fn missing(index: usize) -> EngineError {
     EngineError::Internal(format!("there is no site {index}"))
-}
-
-/// Some rows on their way through both models.
-struct Pair {
-    ours: Stream,
-    theirs: Option<Stream>,
-}
-
-impl Pair {
-    fn new(work: &Work<'_>, rows: &Encoded, name: &str, ctx: &RunContext<'_>) -> Result<Self> {
-        let stream = |model: &Model, side: &str| {
-            Stream::new(&model.at_tables()?, rows, &format!("{name}-{side}"), STATES_BYTES, ctx)
-        };
-        let theirs = work.wanted.cross.then(|| stream(work.original, "original")).transpose()?;
-        Ok(Self { ours: stream(&work.model, "compressed")?, theirs })
-    }
-
-    fn go(
-        &mut self,
-        (ours, theirs): (&Model, &Model),
-        go: impl Fn(&mut Stream, &Model) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let (a, b) = rayon::join(
-            || go(&mut self.ours, ours),
-            || self.theirs.iter_mut().try_for_each(|stream| go(stream, theirs)),
-        );
-        a.and(b)
-    }
-
-    fn look(&self, work: &Work<'_>, through: Option<&Linear>, ctx: &RunContext<'_>) -> Result<Moments> {
-        self.ours.look_inside(&work.model, (self.theirs.as_ref(), through), work.wanted, ctx)
-    }
-
-    fn end(&self, site: usize, work: &Work<'_>) -> Result<Moments> {
-        let (ours, original) = (work.model.at_end()?, work.original.at_end()?);
-        let theirs = self.theirs.as_ref().map(|stream| (stream, &original));
-        let mut seen = self.ours.finish(&ours, theirs, &[site], work.wanted)?;
-        seen.remove(&site).ok_or_else(|| missing(site))
-    }
-}
-
-/// The rows that are fitted to, and those that sites are judged by.
-struct Passing {
-    fit: Pair,
-    held_out: Option<Pair>,
-}
-
-impl Passing {
-    fn new(work: &Work<'_>, rows: &CalibrationRows, ctx: &RunContext<'_>) -> Result<Self> {
-        let held_out = few(&rows.held_out, rows.fit.ids.len().div_ceil(JUDGED));
-        let judged = (!held_out.ids.is_empty()).then(|| Pair::new(work, &held_out, "judged", ctx)).transpose()?;
-        Ok(Self { fit: Pair::new(work, &rows.fit, "fitted", ctx)?, held_out: judged })
-    }
-
-    fn seen(&self, look: impl Fn(&Pair) -> Result<Moments>) -> Result<Seen> {
-        Ok(Seen { fit: look(&self.fit)?, held_out: self.held_out.as_ref().map(look).transpose()? })
-    }
-
-    fn look(&self, work: &Work<'_>, sites: &[usize], ctx: &RunContext<'_>) -> Result<Seen> {
-        let through = work.through(sites)?;
-        self.seen(|pair| pair.look(work, through.as_ref(), ctx))
-    }
-
-    fn end(&self, site: usize, work: &Work<'_>) -> Result<Seen> {
-        self.seen(|pair| pair.end(site, work))
-    }
-
-    fn advance(&mut self, work: &Work<'_>) -> Result<()> {
-        let block = self.fit.ours.next();
-        let (ours, theirs) = work.both(|model| model.at_block(block))?;
-        self.go((&ours, &theirs), Stream::advance)
-    }
-
-    /// All four streams at once: few batches of one would leave threads idle.
-    fn go(&mut self, models: (&Model, &Model), go: impl Fn(&mut Stream, &Model) -> Result<()> + Sync) -> Result<()> {
-        let (a, b) = rayon::join(
-            || self.fit.go(models, &go),
-            || self.held_out.iter_mut().try_for_each(|pair| pair.go(models, &go)),
-        );
-        a.and(b)
-    }
 }

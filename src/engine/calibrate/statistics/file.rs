@@ -24,7 +24,7 @@ pub(super) fn bytes(moments: &Moments) -> u64 {
 
 /// A site's tensors with their bytes.
 fn tensors(site: &str, moments: &Moments) -> Vec<(TensorSpec, Vec<u8>)> {
-    let Moments { tokens, sums, squares, largest, gram, cross: _ } = moments;
+    let Moments { tokens, sums, squares, largest, gram, .. } = moments;
     let width = moments.width();
     let spec = |what: &str, dtype, shape| TensorSpec { name: format!("{site}.{what}"), dtype, shape, category: None };
     let wide = |values: &[f64]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
@@ -78,12 +78,11 @@ pub(super) fn read(file: &Checkpoint, site: &str, width: usize, wanted: Wanted) 
     };
     let tokens = find("tokens", Dtype::U64, &[1])?.as_chunks::<8>().0.first().copied().map_or(0, u64::from_le_bytes);
     let largest = find("largest", Dtype::F32, &[width])?.as_chunks::<4>().0;
-    Ok(Some(Moments {
-        tokens,
-        sums: wide("sums", &[width])?,
-        squares: wide("squares", &[width])?,
-        largest: largest.iter().map(|x| f32::from_le_bytes(*x)).collect(),
-        gram: if gram { Some(wide("gram", &[width, width])?) } else { None },
-        cross: None,
-    }))
+    let mut found = Moments::default();
+    found.tokens = tokens;
+    found.sums = wide("sums", &[width])?;
+    found.squares = wide("squares", &[width])?;
+    found.largest = largest.iter().map(|x| f32::from_le_bytes(*x)).collect();
+    found.gram = gram.then(|| wide("gram", &[width, width])).transpose()?;
+    Ok(Some(found))
 }

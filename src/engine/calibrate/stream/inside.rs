@@ -6,9 +6,9 @@ use std::fs;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::Stream;
+use super::{Stream, in_order};
 use crate::engine::calibrate::held::Held;
-use crate::engine::calibrate::moments::Beside;
+use crate::engine::calibrate::moments::{Apart, apart};
 use crate::engine::calibrate::{Moments, TokenWeights, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::error::{EngineError, Result};
@@ -24,7 +24,8 @@ impl Stream {
     /// As the forward pass; a stream that is inside a block already; a scratch folder that can't be written to.
     pub fn enter(&mut self, model: &Model) -> Result<()> {
         self.is_between()?;
-        let both = self.hold(|i| model.enter(self.next, self.batch(i)?, &self.states(i)?), None)?;
+        let nothing = rayon::iter::repeat_n((), self.batches.len());
+        let both = self.hold(nothing, |i, ()| model.enter(self.next, self.batch(i)?, &self.states(i)?), None)?;
         self.take(both);
         self.at = Part::ALL.first().copied();
         Ok(())
@@ -42,19 +43,23 @@ impl Stream {
     pub fn step(&mut self, model: &Model) -> Result<()> {
         let outside = || EngineError::Internal("the stream is not inside a block".into());
         let part = self.at.ok_or_else(outside)?;
-        let step = |i: usize| {
-            let at = Between { fed: self.fed(i)?.read()?, residual: self.states(i)? };
+        // What a batch was fed is given back as soon as it is used
+        let fed = std::mem::take(&mut self.fed);
+        let step = |i: usize, fed: Held| {
+            let at = Between { fed: fed.read()?, residual: self.states(i)? };
+            drop(fed);
             model.part(self.next, part, self.batch(i)?, at)
         };
-        let both = self.hold(step, Some(part))?;
+        let both = self.hold(fed.into_par_iter(), step, Some(part))?;
         self.take(both);
         self.at = Part::ALL.into_iter().skip_while(|other| *other != part).nth(1);
         self.next += usize::from(self.at.is_none());
         Ok(())
     }
 
-    /// What the sites of the part that is next are fed; with an original beside it as in [`Stream::look`]. With `through`, the one
-    /// site that the original's inputs go into, the cross products are of what it makes of them.
+    /// Adds what the sites of the part that is next are fed; with an original beside it as in [`Stream::look`]. With `through`, the
+    /// one site that they go into, the cross products are of what it makes of the inputs. Of the last stream that is looked at
+    /// [`Moments::complete`] makes them whole.
     ///
     /// # Cost
     ///
@@ -66,27 +71,29 @@ impl Stream {
     /// had here.
     pub fn look_inside(
         &self,
+        all: &mut Moments,
         model: &Model,
         (original, through): (Option<&Self>, Option<&Linear>),
         wanted: Wanted,
         ctx: &RunContext<'_>,
-    ) -> Result<Moments> {
+    ) -> Result<()> {
         original.iter().try_for_each(|other| self.is_beside(other))?;
         if wanted.weights == TokenWeights::Attention {
             return Err(EngineError::Internal("inside a block the attention that tokens are given is not kept".into()));
         }
-        let mut all = Moments::default();
-        for i in 0..self.batches.len() {
-            let other = original.map(|other| other.fed(i)?.read()).transpose()?;
-            let outputs = other.as_ref().zip(through).map(|(x, linear)| linear.forward(x)).transpose()?;
-            let beside = outputs.as_ref().map(Beside::Outputs).or_else(|| other.as_ref().map(Beside::Inputs));
-            let read =
-                (wanted.weights == TokenWeights::Read).then(|| self.read_weights(model, i)).transpose()?.flatten();
-            all.take(&self.fed(i)?.read()?, beside, read.as_deref(), wanted)?;
-            ctx.progress(i + 1, self.batches.len(), "batches")?;
-        }
-        all.complete();
-        Ok(all)
+        let reads = wanted.weights == TokenWeights::Read;
+        let ready = |i: usize| -> Result<_> {
+            let fed = self.fed(i)?.read()?;
+            let mut other = original.map(|other| apart(&fed, &other.fed(i)?.read()?)).transpose()?;
+            if let (Some(x), Some(linear)) = (&mut other, through) {
+                *x = linear.forward(x)?;
+            }
+            Ok((fed, other, reads.then(|| self.read_weights(model, i)).transpose()?.flatten()))
+        };
+        in_order(self.batches.len(), ctx, ready, |(fed, other, read)| {
+            let other = other.as_ref().map(if through.is_some() { Apart::Outputs } else { Apart::Inputs });
+            all.take(&fed, other, read.as_deref(), wanted)
+        })
     }
 
     fn fed(&self, i: usize) -> Result<&Held> {
@@ -94,14 +101,15 @@ impl Stream {
     }
 
     /// What a step gives, of all batches: residuals where `behind` that part they are others, and what is fed where it is inside.
-    fn hold(
+    fn hold<T: Send>(
         &self,
-        step: impl Fn(usize) -> Result<Between> + Sync,
+        given: impl IndexedParallelIterator<Item = T>,
+        step: impl Fn(usize, T) -> Result<Between> + Sync,
         behind: Option<Part>,
     ) -> Result<Vec<(Option<Held>, Option<Held>)>> {
         let tokens = self.tokens() as u64;
-        let one = |i: usize| {
-            let Between { fed, residual } = step(i)?;
+        let one = |(i, given): (usize, T)| {
+            let Between { fed, residual } = step(i, given)?;
             let both_bytes = 4 * (fed.dim(1)? + residual.dim(1)?) as u64 * tokens;
             let is_new = matches!(behind, Some(Part::Output | Part::Down));
             let residual = is_new.then(|| self.hold_again(i, residual)).transpose()?;
@@ -112,7 +120,7 @@ impl Stream {
             };
             Ok((residual, fed))
         };
-        (0..self.batches.len()).into_par_iter().map(one).collect()
+        given.enumerate().map(one).collect()
     }
 
     fn take(&mut self, both: Vec<(Option<Held>, Option<Held>)>) {

@@ -1,6 +1,6 @@
 //! What sites are fed, for the methods that look at it: in one pass over the original, or from an earlier job.
 
-use crate::engine::calibrate::{self, Cross, Sites, Stream, Wanted};
+use crate::engine::calibrate::{self, Sites, Stream, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
@@ -16,7 +16,7 @@ const STATES_BYTES: u64 = 512 << 20;
 
 /// What the sites of every stage are fed; nothing of stages that do not look at it.
 ///
-/// Only one site is changed at a time, so what it is fed is what the original's is: products of both are those of one. Sums of
+/// Only one site is changed at a time, so what it is fed is what the original's is, and nothing lies between them. Sums of
 /// the first stage are taken from an earlier job where there is one that took the same, and are left for later ones.
 ///
 /// # Cost
@@ -44,24 +44,35 @@ pub(super) fn seen(
         };
         let sites: Vec<usize> = stage.sites.iter().filter_map(|site| model.site(site)).collect();
         let given = if i == 0 { ctx.statistics.of(model, &sites, wanted, ctx.observer) } else { None };
-        let mut found = match given {
+        let found = match given {
             Some(found) => found,
-            None => {
-                taken(model, &sites, Wanted { gram: wanted.gram || wanted.cross, cross: false, ..wanted }, &rows, ctx)?
-            }
+            None => taken(model, &sites, wanted, &rows, ctx)?,
         };
         if i == 0 {
             ctx.statistics.take(model, &found);
-        }
-        for moments in found.values_mut().filter(|_| wanted.cross) {
-            moments.cross = moments.gram.clone().map(Cross::Inputs);
         }
         all.push(found);
     }
     Ok(all)
 }
 
-fn taken(model: &Model, sites: &[usize], wanted: Wanted, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Sites> {
+/// What some sites of a model are fed; nothing of tables.
+///
+/// # Cost
+///
+/// One forward pass over the rows, and the products that are wanted.
+///
+/// # Errors
+///
+/// As the forward pass.
+pub(in crate::engine::run) fn taken(
+    model: &Model,
+    sites: &[usize],
+    wanted: Wanted,
+    rows: &Encoded,
+    ctx: &RunContext<'_>,
+) -> Result<Sites> {
+    let wanted = Wanted { cross: false, ..wanted };
     let Some(wiring) = model.wiring.as_ref().filter(|_| !rows.ids.is_empty()) else { return Ok(Sites::new()) };
     let mut stream = Stream::new(&model.at_tables()?, rows, "fed", STATES_BYTES, ctx)?;
     let mut all = Sites::new();

@@ -21,8 +21,8 @@ use crate::engine::recipe::Recipe;
 use crate::engine::report::Report;
 use report::Told;
 
-#[allow(unused_imports)] // for whoever divides a budget by it
-pub(super) use table::{Given, Table, table};
+pub(super) use gather::taken;
+pub(super) use table::{Given, table};
 
 /// What a job of this kind is given.
 pub(super) struct Asked<'a> {
