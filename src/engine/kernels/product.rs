@@ -1,6 +1,10 @@
 //! The product of two matrices that lie inside slices.
 #![allow(unsafe_code)] // the matrix product takes pointers and strides
 
+/// Rows that go together: so many find what is laid out of the other matrix in the cache. Of all 2,048 tokens of a batch at once,
+/// `[2048, 384]` times `[384, 1536]` takes a tenth longer.
+const ROWS: usize = 512;
+
 /// A matrix inside a slice: number `(i, j)` lies at `i · strides.0 + j · strides.1`.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -73,29 +77,31 @@ pub fn fresh(a: View<'_>, b: View<'_>) -> Vec<f32> {
 /// `a` and `b` lie inside their slices, and `y` has room for as many rows as `a`, each as wide as `b`, `stride` numbers apart, which
 /// overlap neither of them; where `add`, they are written.
 unsafe fn multiply(y: *mut f32, stride: usize, (a, b): (View<'_>, View<'_>), scale: f32, add: bool) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            y,
-            1,
-            stride as isize,
-            add,
-            a.values.as_ptr(),
-            a.strides.1 as isize,
-            a.strides.0 as isize,
-            b.values.as_ptr(),
-            b.strides.1 as isize,
-            b.strides.0 as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    for from in (0..a.rows).step_by(ROWS) {
+        // SAFETY: the caller's promise, for these rows of `a` and of `y`.
+        unsafe {
+            gemm::gemm(
+                ROWS.min(a.rows - from),
+                b.columns,
+                a.columns,
+                y.add(from * stride),
+                1,
+                stride as isize,
+                add,
+                a.values.as_ptr().add(from * a.strides.0),
+                a.strides.1 as isize,
+                a.strides.0 as isize,
+                b.values.as_ptr(),
+                b.strides.1 as isize,
+                b.strides.0 as isize,
+                1.0,
+                scale,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
 }
 
