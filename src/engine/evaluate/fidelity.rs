@@ -6,6 +6,7 @@ use super::language::Beside;
 use super::statistics::{Interval, mean, quantile, spearman, wilson};
 use super::{Scores, finite};
 use crate::engine::error::{EngineError, Result};
+use crate::engine::model::spec::Head;
 
 mod numbers;
 
@@ -206,6 +207,23 @@ pub fn embedding(original: &Scores, result: &Scores, measured_on: MeasuredOn) ->
         similarity_spearman: spearman(&similarities(original), &similarities(result)),
         perplexity_ratio: None,
         numbers: None,
+    })
+}
+
+/// How far each row's answers are apart, in whatever tells it of this head: the divergence of distributions, `1 − cosine` of vectors,
+/// the square of the difference of numbers.
+///
+/// # Errors
+///
+/// [`EngineError::Internal`] when shapes differ.
+pub fn by_row(original: &Scores, result: &Scores, head: &Head) -> Result<Vec<f64>> {
+    original.check_pair(result)?;
+    let square = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let both = original.iter().zip(result.iter());
+    Ok(match head {
+        Head::Embedding { .. } => both.map(|(a, b)| 1.0 - cosine(a, b)).collect(),
+        Head::Regression => both.map(square).collect(),
+        _ => divergences(original, result),
     })
 }
 

@@ -56,6 +56,20 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// A mean over answers that come in rows, `m = Σ d_r / Σ n_r`, and its standard error by rows: `√(R/(R-1) Σ (d_r - m n_r)²) / Σ n_r`;
+/// `sums` are `(d_r, n_r)`. Answers of one row need not be independent. `None` of fewer than two rows, or of no answer.
+///
+/// Source: Cochran 1977, section 6.4, of a ratio.
+pub fn mean_by_rows(sums: &[(f64, usize)]) -> Option<(f64, f64)> {
+    let (rows, answers) = (sums.len() as f64, sums.iter().map(|(_, n)| *n).sum::<usize>() as f64);
+    if sums.len() < 2 || answers == 0.0 {
+        return None;
+    }
+    let mean = sums.iter().map(|(d, _)| d).sum::<f64>() / answers;
+    let squares: f64 = sums.iter().map(|(d, n)| (d - mean * *n as f64).powi(2)).sum();
+    Some((mean, (rows / (rows - 1.0) * squares).sqrt() / answers))
+}
+
 /// The `q`-quantile of ascending values, by linear interpolation between order statistics (numpy's default, Hyndman
 /// and Fan's type 7): position `q (n - 1)`. `None` of nothing, or when `q` is outside `[0, 1]`.
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {

@@ -26,7 +26,11 @@ pub struct Allocation {
     /// The same with one level for all.
     #[serde(serialize_with = "finite::optional")]
     pub uniform_loss: Option<f64>,
-    /// Whether the shared-out one is the result: where it is not nearer to the original, one level for all is.
+    /// Standard error of the difference of both, by rows; of numbers, of that of the squares.
+    #[serde(default, serialize_with = "finite::optional")]
+    pub standard_error: Option<f64>,
+    /// Whether the shared-out one is the result: where it is not nearer to the original by more than 1.96 standard errors, one level
+    /// for all is.
     pub is_kept: bool,
 }
 
@@ -38,7 +42,7 @@ pub struct Allocated {
     pub site: String,
     /// Its level, by its place among the levels.
     pub level: usize,
-    /// How far answers move on calibration rows with this site alone at its level, rounded to nearest.
+    /// How far answers move on calibration rows with this site alone at its level, by the stage's method.
     #[serde(serialize_with = "finite::optional")]
     pub loss: Option<f64>,
 }

@@ -1,5 +1,5 @@
 //! A stage whose sites share out a budget: what each costs alone at each level is measured, the budget is shared out, and the
-//! result is kept only where it is nearer to the original than one level for all.
+//! result is kept only where it is nearer to the original than one level for all, by more than chance gives.
 //!
 //! Both are set against the original on the same held-out rows, which neither was fitted to. Each level is tried by the stage's own
 //! method: passing errors on takes most of a map's loss away and nothing of a table's, so plain rounding would rank them wrongly.
@@ -15,6 +15,8 @@ use crate::engine::calibrate::{Sites, Wanted};
 use crate::engine::context::RunContext;
 use crate::engine::data::Encoded;
 use crate::engine::error::{EngineError, Result};
+use crate::engine::evaluate::Answers;
+use crate::engine::evaluate::statistics::{Z_95, mean_by_rows};
 use crate::engine::export::hf;
 use crate::engine::method::{Fallback, Fed, SiteAction, Streams};
 use crate::engine::model::build::Model;
@@ -83,20 +85,25 @@ impl Work<'_> {
         let mut tried = Vec::new();
         for choice in [&chosen, &uniform] {
             let after = run(Box::new(self.action(choice)?), tried.len())?;
-            let loss = self.loss(&after.model, ctx)?;
-            tried.push((after, loss));
+            let answers = self.judged.score(&after.model.realized()?, ctx)?;
+            tried.push((after, self.loss(&answers)?, self.judged.moved(&answers)?));
         }
-        let (Some((single, uniform_loss)), Some((shared, loss))) = (tried.pop(), tried.pop()) else {
+        let (Some((single, uniform_loss, single_rows)), Some((shared, loss, rows))) = (tried.pop(), tried.pop()) else {
             return Err(EngineError::Internal("two results were to be compared".into()));
         };
         (told.loss, told.uniform_loss) = (loss, uniform_loss);
-        told.is_kept = matches!((loss, uniform_loss), (Some(a), Some(b)) if a < b);
+        let apart: Vec<(f64, usize)> = rows.iter().zip(&single_rows).map(|(a, b)| (a.0 - b.0, a.1)).collect();
+        let difference = mean_by_rows(&apart);
+        told.standard_error = difference.map(|(_, error)| error);
+        told.is_kept = difference.is_some_and(|(mean, error)| mean + Z_95 * error < 0.0);
         let mut kept = if told.is_kept { shared } else { single };
         if !told.is_kept {
             kept.fallbacks.push(Fallback {
                 site: String::new(),
                 what: "one level for all sites".to_owned(),
-                why: "on held-out rows it stays as near to the original as a budget shared out".to_owned(),
+                why:
+                    "on held-out rows a budget shared out is no nearer to the original, or by no more than chance gives"
+                        .to_owned(),
             });
         }
         Ok((kept, told))
@@ -222,8 +229,8 @@ impl Work<'_> {
         Ok(Shared { by_site, any: Arc::clone(levels.first().ok_or_else(lost)?) })
     }
 
-    fn loss(&self, model: &Model, ctx: &RunContext<'_>) -> Result<Option<f64>> {
-        let fidelity = self.judged.fidelity(&self.judged.score(&model.realized()?, ctx)?)?;
+    fn loss(&self, answers: &Answers) -> Result<Option<f64>> {
+        let fidelity = self.judged.fidelity(answers)?;
         Ok(fidelity.and_then(|f| {
             f.kl.map(|kl| kl.mean)
                 .or_else(|| f.numbers.map(|numbers| numbers.rms_difference))
@@ -245,6 +252,7 @@ impl Work<'_> {
             sites: self.targets.iter().zip(chosen).zip(losses).map(site).collect(),
             loss: None,
             uniform_loss: None,
+            standard_error: None,
             is_kept: false,
         }
     }

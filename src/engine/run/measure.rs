@@ -5,7 +5,7 @@ use crate::engine::data::{Vocabulary, vocabulary_text};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::fidelity::{self, Fidelity, MeasuredOn, Unit};
 use crate::engine::evaluate::labels::Labels;
-use crate::engine::evaluate::language::{self, States};
+use crate::engine::evaluate::language::{self, Foretold, States};
 use crate::engine::evaluate::onward::Entrance;
 use crate::engine::evaluate::perplexity::{self, PERPLEXITY};
 use crate::engine::evaluate::probes::{self, Given, Probes};
@@ -159,6 +159,22 @@ impl<'a> Bench<'a> {
                 let Some(beside) = &after.beside else { return Ok(None) };
                 let ratio = perplexity::ratio(before, after, &self.offsets())?;
                 fidelity::language(beside, (original.floor, ratio), self.rows.measured_on).map(Some)
+            }
+            _ => Err(EngineError::Internal("original and result answered other questions".into())),
+        }
+    }
+
+    /// How far the answers to each row are from the original's, summed up, and how many they are; the mean over all is what
+    /// [`Bench::fidelity`] tells, of numbers the square of it.
+    pub(super) fn moved(&self, answers: &Answers) -> Result<Vec<(f64, usize)>> {
+        match (self.original.as_ref().map(|original| &original.answers), answers) {
+            (Some(Answers::Scores(before)), Answers::Scores(after)) => {
+                Ok(fidelity::by_row(before, after, &self.spec.head)?.into_iter().map(|moved| (moved, 1)).collect())
+            }
+            (Some(Answers::Foretold(_)), Answers::Foretold(Foretold { beside: Some(beside), .. })) => {
+                let offsets = self.offsets();
+                let rows = offsets.windows(2).filter_map(|row| beside.kl.get(row[0]..row[1]));
+                Ok(rows.map(|kl| (kl.iter().map(|kl| f64::from(*kl)).sum(), kl.len())).collect())
             }
             _ => Err(EngineError::Internal("original and result answered other questions".into())),
         }

@@ -141,3 +141,16 @@ fn bootstrap_p_value_knows_sure_things_and_nothings() {
     assert_eq!(never.p_value(), 1.0);
     assert_eq!(never.interval(0.0), Interval { value: 0.0, low: 0.0, high: 0.0 });
 }
+
+#[test]
+fn a_mean_by_rows_is_the_plain_one_where_each_row_has_one_answer() {
+    let values = [0.3, -1.2, 2.5, 0.7, 0.1];
+    let (found, error) = mean_by_rows(&values.map(|value| (value, 1))).unwrap();
+    let plain = values.iter().sum::<f64>() / 5.0;
+    let deviation = (values.iter().map(|x| (x - plain).powi(2)).sum::<f64>() / 4.0).sqrt();
+    assert!((found - plain).abs() < 1e-15 && (error - deviation / 5f64.sqrt()).abs() < 1e-15);
+    // Rows of equal answers are as sure as their number, not as that of the answers
+    let doubled = mean_by_rows(&values.map(|value| (2.0 * value, 2))).unwrap();
+    assert!((doubled.0 - found).abs() < 1e-15 && (doubled.1 - error).abs() < 1e-15);
+    assert_eq!((mean_by_rows(&[(1.0, 1)]), mean_by_rows(&[(0.0, 0); 3])), (None, None));
+}

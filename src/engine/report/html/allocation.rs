@@ -20,15 +20,18 @@ pub(super) fn section(doc: &Doc<'_>) -> String {
             "The budget shared out over sites is the result: on held-out rows it stays nearer to the original."
         }
         Some(false) => {
-            "One level for all is the result: sharing the budget out did not stay nearer to the original on held-out rows."
+            "One level for all is the result: on held-out rows sharing the budget out did not stay nearer to the original by more than \
+             chance gives."
         }
         None => "Which of the two is the result is not told.",
     };
     let lead = format!(
-        "At most {} for the weight file. {kept} Shared out, answers moved by {}; with one level for all by {}.",
+        "At most {} for the weight file. {kept} Shared out, answers moved by {}; with one level for all by {}. The standard error of \
+         the difference is {}.",
         doc.show(&at("max_bytes"), bytes),
         doc.show(&at("loss"), small),
         doc.show(&at("uniform_loss"), small),
+        doc.show(&at("standard_error"), small),
     );
     titled("allocation", "How the budget was shared out", &lead, &(levels(doc) + &sites(doc)))
 }
@@ -76,7 +79,7 @@ fn sites(doc: &Doc<'_>) -> String {
             )
         });
         let head = "<th scope=\"col\">Site</th><th scope=\"col\">Level</th>\
-                    <th scope=\"col\" title=\"On calibration rows, this site rounded alone\">Costs alone</th>";
+                    <th scope=\"col\" title=\"On calibration rows, this site changed alone\">Costs alone</th>";
         table(label, head, &rows)
     };
     let shown = order.get(..SHOWN).unwrap_or(&order);

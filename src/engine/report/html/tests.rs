@@ -124,14 +124,20 @@ fn a_budget_tells_what_each_site_was_given_and_what_came_of_it() {
         .map(|i| json!({ "site": format!("block.{i}.<b>"), "level": i % 2, "loss": 1e-4 * f64::from(i) }))
         .collect();
     report["result"]["allocation"] = json!({
-        "stage": 0, "max_bytes": 12_450_000, "uniform": 0, "loss": 0.0021, "uniform_loss": 0.003, "is_kept": true, "sites": sites,
+        "stage": 0, "max_bytes": 12_450_000, "uniform": 0, "loss": 0.0021, "uniform_loss": 0.003, "standard_error": 0.00042, "is_kept": true, "sites": sites,
         "levels": [{ "bits": 4, "group_size": 64 }, { "bits": 8, "group_size": 128 }],
     });
     let shown = page(&report);
     assert_harmless(&shown);
-    for text in
-        ["shared out over sites is the result", "0.00210", "0.00300", "Group size 64", "All 25 sites", "one for all"]
-    {
+    for text in [
+        "shared out over sites is the result",
+        "0.00210",
+        "0.00300",
+        "4.20e-4",
+        "Group size 64",
+        "All 25 sites",
+        "one for all",
+    ] {
         assert!(shown.contains(text), "'{text}' is missing");
     }
     let first = shown.split_once("What the costliest sites were given").unwrap().1;
