@@ -1,5 +1,7 @@
 //! A budget shared out over sites: what comes of it fits, is told, and is never further from the original than one level for all.
 
+use std::path::PathBuf;
+
 use pare::engine::job::{Datasets, Input, InputFile, Output, Source, Task, run};
 use pare::engine::model::inspect::inspect;
 use pare::engine::plan::{Available, resolve};
@@ -11,7 +13,10 @@ use serde_json::{Value, json};
 use crate::support::engine::{model, own, with_context};
 
 fn rows() -> Datasets {
-    let location = own("tickets").join("data/calibration.jsonl");
+    dataset(own("tickets").join("data/calibration.jsonl"))
+}
+
+fn dataset(location: PathBuf) -> Datasets {
     let size_bytes = std::fs::metadata(&location).unwrap().len();
     let file = InputFile { path: "calibration.jsonl".into(), location, size_bytes, sha256: None };
     Datasets { calibration: Some(Source { name: "rows".into(), files: vec![file] }), ..Datasets::default() }
@@ -26,11 +31,11 @@ fn recipe(method: &str, constraints: &Value) -> Recipe {
 }
 
 /// The report and the length of the weight file.
-fn compress(recipe: &Recipe) -> (Value, u64) {
+fn compress(recipe: &Recipe, datasets: &Datasets) -> (Value, u64) {
     with_context(|ctx| {
         let (model, recipe) = (model(&own("tickets")), recipe.clone());
         let input = Input {
-            task: Task::Compress { model, recipe, plan: None, datasets: rows() },
+            task: Task::Compress { model, recipe, plan: None, datasets: datasets.clone() },
             threads: 2,
             device: "cpu".into(),
             memory_limit_bytes: None,
@@ -51,7 +56,7 @@ fn compress(recipe: &Recipe) -> (Value, u64) {
 fn a_budget_is_kept_and_never_costs_more_than_one_level_for_all() {
     for method in ["quantize", "gptq"] {
         let recipe = recipe(method, &json!({ "effective_bits": 5.6 }));
-        let (report, bytes) = compress(&recipe);
+        let (report, bytes) = compress(&recipe, &rows());
         let told = &report["result"]["allocation"];
         let most = told["max_bytes"].as_u64().unwrap();
         assert!(bytes <= most, "{method}: {bytes} of {most}");
@@ -64,9 +69,21 @@ fn a_budget_is_kept_and_never_costs_more_than_one_level_for_all() {
         let sites = told["sites"].as_array().unwrap();
         assert_eq!(sites.len(), report["result"]["sites"].as_array().unwrap().len());
         assert!(sites.iter().all(|site| site["level"].as_u64().is_some_and(|level| (level as usize) < levels)));
-        let (again, _) = compress(&recipe);
+        let (again, _) = compress(&recipe, &rows());
         assert_eq!(again["result"], report["result"], "{method}");
     }
+}
+
+#[test]
+fn one_row_that_is_held_out_tells_no_error_and_keeps_one_level() {
+    let all = std::fs::read_to_string(own("tickets").join("data/calibration.jsonl")).unwrap();
+    let few = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
+    std::fs::write(few.path(), all.lines().take(12).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let (report, _) = compress(&recipe("quantize", &json!({ "effective_bits": 5.6 })), &dataset(few.path().to_owned()));
+    let told = &report["result"]["allocation"];
+    assert!(told["standard_error"].is_null() && told["is_kept"] == false, "{told}");
+    let unmeasured = report["unmeasured"].to_string();
+    assert!(unmeasured.contains("/result/allocation/standard_error"), "{unmeasured}");
 }
 
 #[test]

@@ -80,8 +80,8 @@ impl Stream {
         self.batches.iter().map(|batch| batch.ids.len()).sum()
     }
 
-    /// What the sites of the next block are fed, without going on. With an original beside it the cross products are of
-    /// what both are fed.
+    /// What the sites of the next block are fed, without going on. With an original beside it the cross products are with how far
+    /// what its sites are fed lies apart.
     ///
     /// # Cost
     ///

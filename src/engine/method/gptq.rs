@@ -9,7 +9,8 @@
 //! Each site is judged by its outputs on rows that it was not fitted to, against plain rounding: the better one is kept.
 //!
 //! Source: Frantar et al. 2022, arXiv 2210.17323, algorithm 1; the anchored target of Li et al. 2025, arXiv 2504.02692 (GPTAQ).
-//! Costs the forward pass of both models over all rows once, `3 · tokens · in²` flops for the sums, and per site
+//! Costs the forward pass of the model over all rows once and that of the original over some of them, `tokens · in²` flops for the
+//! sums and twice as many again on those rows, and per site
 //! `out · in²` for each of sweep, target and judgement, and `2/3 in³` in f64 for the factor.
 
 use rayon::prelude::*;

@@ -2,7 +2,8 @@
 //! result is kept only where it is nearer to the original than one level for all, by more than chance gives.
 //!
 //! Both are set against the original on the same held-out rows, which neither was fitted to. Each level is tried by the stage's own
-//! method: passing errors on takes most of a map's loss away and nothing of a table's, so plain rounding would rank them wrongly.
+//! method: passing errors on takes most of a map's loss away and nothing of a table's, so plain rounding would rank them wrongly. The
+//! rows that tell are among those that maps are fitted to, which flatters all levels of a map alike.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::engine::report::{Allocated, Allocation};
 /// takes.
 const MOST_CUTS: usize = 8;
 
-/// Products of what sites are fed that are held at a time.
+/// Products of what sites are fed that are held at a time, but for those of a block that each thread sums up.
 const SUMS_BYTES: usize = 512 << 20;
 /// Rows on which single sites are tried, at most, and their tokens together.
 const TRIED: (usize, usize) = (256, 12 << 10);
@@ -67,7 +68,7 @@ impl Work<'_> {
     /// # Cost
     ///
     /// The stage twice, and for every site and level the method and half a forward pass over the rows on which it is tried; one
-    /// forward pass over all rows for every 512 MiB of products.
+    /// forward pass over all rows, and another over those, for every 512 MiB of products.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Work<'_> {
         for sites in self.groups()? {
             let targets = sites.iter().map(|site| self.target(*site)).collect::<Result<Vec<_>>>()?;
             let seen = match self.wanted() {
-                Some(wanted) => taken(self.original, sites, wanted, self.rows, ctx)?,
+                Some(wanted) => taken(self.original, (sites, true), wanted, self.rows, ctx)?,
                 None => Sites::new(),
             };
             let given = Given { model: self.original, targets: &targets, seen: &[seen], bench: Some(self.tried) };

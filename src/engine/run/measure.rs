@@ -169,7 +169,13 @@ impl<'a> Bench<'a> {
     pub(super) fn moved(&self, answers: &Answers) -> Result<Vec<(f64, usize)>> {
         match (self.original.as_ref().map(|original| &original.answers), answers) {
             (Some(Answers::Scores(before)), Answers::Scores(after)) => {
-                Ok(fidelity::by_row(before, after, &self.spec.head)?.into_iter().map(|moved| (moved, 1)).collect())
+                let moved = fidelity::by_row(before, after, &self.spec.head)?;
+                let Questions::Marked(marked) = &self.rows.questions else {
+                    return Ok(moved.into_iter().map(|moved| (moved, 1)).collect());
+                };
+                let mut left = moved.into_iter();
+                let sum = |asked: &Vec<u32>| (left.by_ref().take(asked.len()).sum(), asked.len());
+                Ok(marked.asked.iter().map(sum).collect())
             }
             (Some(Answers::Foretold(_)), Answers::Foretold(Foretold { beside: Some(beside), .. })) => {
                 let offsets = self.offsets();

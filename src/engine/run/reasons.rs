@@ -91,6 +91,18 @@ fn outputs(result: &Outcome, no_output: &'static str, reasons: &mut Reasons) {
 fn tables(result: &Outcome, reasons: &mut Reasons) {
     let no_budget = "no stage of this recipe divides a budget over sites";
     reasons.need(result.allocation.is_none(), "/result/allocation", no_budget);
+    if let Some(allocation) = &result.allocation {
+        let at = |name: &str| format!("/result/allocation/{name}");
+        let no_loss = "answers to the held-out rows are no finite numbers";
+        reasons.need(allocation.loss.is_none(), at("loss"), no_loss);
+        reasons.need(allocation.uniform_loss.is_none(), at("uniform_loss"), no_loss);
+        let few = "fewer than two rows were held out: how sure their mean is can't be told";
+        reasons.need(allocation.standard_error.is_none(), at("standard_error"), few);
+        for (i, site) in allocation.sites.iter().enumerate() {
+            let no_answer = "with this site alone at its level answers are no finite numbers";
+            reasons.need(site.loss.is_none(), at(&format!("sites/{i}/loss")), no_answer);
+        }
+    }
     reasons.need(result.sensitivity.is_none(), "/result/sensitivity", "a sensitivity job gives this table");
     reasons.need(result.training.is_none(), "/result/training", "nothing was trained");
 }

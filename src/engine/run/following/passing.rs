@@ -124,7 +124,8 @@ impl Passing {
     }
 }
 
-/// Rows that lie evenly among all of them, at most so many and of about so many tokens, but one; and the others.
+/// Rows that lie evenly among all of them, at most so many, of about so many tokens together, and one where a single row has more;
+/// and the others.
 fn apart(rows: &Encoded, most: usize, most_tokens: usize) -> (Encoded, Encoded) {
     let lengths = rows.lengths();
     let tokens: usize = lengths.iter().sum();

@@ -46,7 +46,8 @@ pub(super) fn seen(
         let given = if i == 0 { ctx.statistics.of(model, &sites, wanted, ctx.observer) } else { None };
         let found = match given {
             Some(found) => found,
-            None => taken(model, &sites, wanted, &rows, ctx)?,
+            // A table that is the head as well is a table
+            None => taken(model, (&sites, false), wanted, &rows, ctx)?,
         };
         if i == 0 {
             ctx.statistics.take(model, &found);
@@ -56,7 +57,8 @@ pub(super) fn seen(
     Ok(all)
 }
 
-/// What some sites of a model are fed; nothing of tables.
+/// What some sites of a model are fed; of a table that is the head as well what the head is fed if `with_tied`, nothing of other
+/// tables.
 ///
 /// # Cost
 ///
@@ -67,7 +69,7 @@ pub(super) fn seen(
 /// As the forward pass.
 pub(in crate::engine::run) fn taken(
     model: &Model,
-    sites: &[usize],
+    (sites, with_tied): (&[usize], bool),
     wanted: Wanted,
     rows: &Encoded,
     ctx: &RunContext<'_>,
@@ -84,8 +86,7 @@ pub(in crate::engine::run) fn taken(
         }
         stream.advance(&here)?;
     }
-    // A table that is the head as well is a table
-    let heads = wiring.head.into_iter().filter(|head| *head != wiring.token);
+    let heads = wiring.head.into_iter().filter(|head| with_tied || *head != wiring.token);
     let heads = heads.chain(wiring.transform.as_ref().map(|transform| transform.site));
     let heads: Vec<usize> = heads.filter(|site| sites.contains(site)).collect();
     if !heads.is_empty() {
