@@ -76,6 +76,7 @@ pub fn fresh(a: View<'_>, b: View<'_>) -> Vec<f32> {
 ///
 /// `a` and `b` lie inside their slices, and `y` has room for as many rows as `a`, each as wide as `b`, `stride` numbers apart, which
 /// overlap neither of them; where `add`, they are written.
+// SAFETY: both callers assert what is asked for above.
 unsafe fn multiply(y: *mut f32, stride: usize, (a, b): (View<'_>, View<'_>), scale: f32, add: bool) {
     // Parts of one size: a last one of a single row would be summed up in another order
     let rows = a.rows.div_ceil(a.rows.div_ceil(ROWS).max(1)).max(1);

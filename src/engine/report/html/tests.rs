@@ -133,7 +133,7 @@ fn a_budget_tells_what_each_site_was_given_and_what_came_of_it() {
         "shared out over sites is the result",
         "0.00210",
         "0.00300",
-        "4.20e-4",
+        "4.20·10⁻⁴",
         "Group size 64",
         "All 25 sites",
         "one for all",
