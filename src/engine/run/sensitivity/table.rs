@@ -35,8 +35,8 @@ pub(in crate::engine::run) struct Given<'a> {
     pub(in crate::engine::run) targets: &'a [Target],
     /// What sites are fed on the rows that methods look at, by stage.
     pub(in crate::engine::run) seen: &'a [Sites],
-    /// The rows that answers are compared on. Of a model in memory it has scored the one that answers are set against ([`Bench::original`]). `None`:
-    /// nothing is run.
+    /// The rows that answers are compared on. Of a model in memory it has scored the one that answers are set against
+    /// ([`Bench::original`]). `None`: nothing is run.
     pub(in crate::engine::run) bench: Option<&'a Bench<'a>>,
 }
 
