@@ -1,14 +1,19 @@
 //! Entropy-coded models: the same numbers to the bit, read as any model, and nothing else out of bytes that were changed.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use pare::engine::export::{packed, verify};
 use pare::engine::job::{Datasets, Input, Output, Task, run};
+use pare::engine::model::checkpoint::Checkpoint;
 use pare::engine::model::inspect::inspect;
 use pare::engine::plan::{Available, resolve};
 use pare::engine::problem::Code;
 use pare::engine::recipe::{Recipe, preset};
 use pare::engine::run::OUT;
+use safetensors::tensor::{Dtype as Theirs, TensorView};
+use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};
 
 use crate::support::engine::{model, own, shared, with_context};
@@ -76,6 +81,74 @@ fn what_is_packed_is_smaller_and_comes_back_to_the_bit() {
         let c = compress(packed, recipe(&json!([]), "safetensors", &fidelity), again);
         assert!(weights(again) == raw, "{stages}: other bytes after decoding");
         assert_eq!(c["result"]["after"]["fidelity"]["kl"]["max"], 0.0, "{stages}");
+    }
+}
+
+/// A model in which two blocks have the mlp of another, as one that was made deeper has.
+fn with_twins(folder: &Path) {
+    for file in model(&own("tickets")).files {
+        fs::copy(&file.location, folder.join(&file.path)).unwrap();
+    }
+    let file = weights(folder);
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let of = |name: &str| {
+        let twin = if name.contains(".dense.weight") { name.replace("layer.3.", "layer.1.") } else { name.to_owned() };
+        tensors.tensor(&twin).unwrap()
+    };
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let views = tensors.names().into_iter().map(|name| (name.to_owned(), of(name)));
+    fs::write(folder.join("model.safetensors"), serialize(views, Some(metadata)).unwrap()).unwrap();
+}
+
+#[test]
+fn tensors_of_the_same_numbers_are_stored_once() {
+    let twins = tempfile::tempdir().unwrap();
+    with_twins(twins.path());
+    for stages in recipes() {
+        let folders: [_; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let [plain, packed, streamed, again] = folders.each_ref().map(tempfile::TempDir::path);
+        let fidelity = json!(["fidelity"]);
+        compress(twins.path(), recipe(&stages, "safetensors", &fidelity), plain);
+        let report = compress(twins.path(), recipe(&stages, "packed", &fidelity), packed);
+        compress(twins.path(), recipe(&stages, "packed", &json!([])), streamed);
+        let file = weights(packed);
+        assert!(file == weights(streamed), "{stages}: tensor by tensor gives other bytes");
+        let (_, header) = SafeTensors::read_metadata(&file).unwrap();
+        let said = header.metadata().as_ref().unwrap();
+        let twin = said.iter().find(|(name, _)| name.contains("layer.3.intermediate.dense")).unwrap();
+        assert_eq!(*twin.1, twin.0.replace("layer.3.", "layer.1."), "{stages}");
+        let is_stored = |name: &String| name.strip_suffix(".rans").unwrap_or(name) == twin.0;
+        assert!(!header.tensors().keys().any(is_stored), "{stages}: stored as well");
+        let after = &report["result"]["after"];
+        assert_eq!(after["size_bytes"], file.len());
+        let parts = report["result"]["bytes_by_category"].as_object().unwrap().values();
+        assert_eq!(parts.map(|part| part["after"].as_u64().unwrap()).sum::<u64>(), file.len() as u64);
+        assert_eq!(report["result"]["artifacts"][0]["loaders"], json!(["pare"]));
+        // Read as any model is, and written with every tensor in its place
+        compress(packed, recipe(&json!([]), "safetensors", &fidelity), again);
+        assert!(weights(again) == weights(plain), "{stages}: other bytes after reading");
+    }
+}
+
+#[test]
+fn equal_tensors_are_stored_once_only_as_far_as_they_would_be_read() {
+    // Bytes that coding does not make shorter
+    let step = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let noise: Vec<u8> = std::iter::successors(Some(1), step).map(|state| (state >> 56) as u8).take(1 << 16).collect();
+    for (count, names) in [(40, 39), (100, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let view = || TensorView::new(Theirs::U8, vec![256, 256], &noise).unwrap();
+        let all = (0..count).map(|i| (format!("t{i:03}"), view()));
+        fs::write(&path, serialize(all, None).unwrap()).unwrap();
+        with_context(|ctx| packed::rewrite(&path, ctx)).unwrap();
+        let file = fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&file).unwrap();
+        let twins = header.metadata().as_ref().unwrap().values().filter(|stored_as| *stored_as == "t000").count();
+        assert_eq!(twins, names, "of {count}");
+        let read = Checkpoint::open(&[verify::input(folder.path(), "model.safetensors").unwrap()]).unwrap();
+        assert_eq!(read.tensors().len(), count);
+        assert!(read.tensors().iter().all(|tensor| *read.read(&tensor.name).unwrap() == noise));
     }
 }
 

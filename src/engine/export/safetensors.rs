@@ -15,9 +15,17 @@ pub fn sort(tensors: &mut [TensorSpec]) {
 
 /// The 8 bytes of length and the JSON, filled with spaces to a multiple of 8.
 pub fn header(tensors: &[TensorSpec]) -> Vec<u8> {
+    header_with(tensors, &[])
+}
+
+/// The same, and tensors that are not in the file, each with the name of one that is and has the same numbers: as `save_model` of
+/// the format's own library writes them.
+fn header_with(tensors: &[TensorSpec], same: &[(String, String)]) -> Vec<u8> {
     let mut map = Map::new();
     // transformers refuses files that do not say who wrote them
-    map.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+    let mut metadata = Map::from_iter([("format".to_owned(), json!("pt"))]);
+    metadata.extend(same.iter().map(|(name, stored_as)| (name.clone(), json!(stored_as))));
+    map.insert("__metadata__".to_owned(), Value::Object(metadata));
     let mut start = 0u64;
     for tensor in tensors {
         let end = start + tensor.bytes();
@@ -46,8 +54,13 @@ pub struct Writer<W> {
 
 impl<W: Write + Seek> Writer<W> {
     /// Writes the header.
-    pub fn new(mut out: W, tensors: &[TensorSpec]) -> io::Result<Self> {
-        let header = header(tensors);
+    pub fn new(out: W, tensors: &[TensorSpec]) -> io::Result<Self> {
+        Self::with_same(out, tensors, &[])
+    }
+
+    /// Writes a header that names tensors as well whose numbers are those of another, which alone is stored.
+    pub fn with_same(mut out: W, tensors: &[TensorSpec], same: &[(String, String)]) -> io::Result<Self> {
+        let header = header_with(tensors, same);
         out.write_all(&header)?;
         let mut start = header.len() as u64;
         let mut places = BTreeMap::new();

@@ -63,7 +63,7 @@ pub struct ModelHeader {
 }
 
 impl ModelHeader {
-    /// Whether tensors are entropy-coded in the weight files.
+    /// Whether tensors are entropy-coded in the weight files, or stored once for several.
     pub fn is_packed(&self) -> bool {
         let plain = |tensor: &TensorInfo| {
             tensor.shape.iter().fold(tensor.dtype.size_bytes(), |bytes, n| bytes.saturating_mul(*n as u64))
@@ -95,7 +95,7 @@ pub struct TensorInfo {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its length in the file, where it may be coded.
+    /// Its length in the file, where it may be coded; 0 where it is stored as another of the same numbers.
     pub bytes: u64,
     /// The file that holds it.
     pub file: String,

@@ -36,6 +36,17 @@ pub struct Entry {
     pub range: Range<usize>,
 }
 
+/// A header that has been checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Its tensors.
+    pub(super) entries: Vec<Entry>,
+    /// Pairs of its metadata that may say of a tensor that it is the same as another, which alone is stored: as `save_model` of the
+    /// format's own library writes them. No tensor of the file has the first one's name; whether one has the second's was not
+    /// looked at.
+    pub(super) same: Vec<(String, String)>,
+}
+
 /// Reads and checks the header of a file of which `file` are all bytes.
 ///
 /// Every tensor of the answer lies within the file, its length is that of its shape, and no byte of the file belongs to
@@ -44,9 +55,9 @@ pub struct Entry {
 /// # Errors
 ///
 /// All problems, the first of the kind that ends reading alone.
-pub(super) fn parse(path: &str, file: &[u8]) -> Result<Vec<Entry>, Findings> {
+pub(super) fn parse(path: &str, file: &[u8]) -> Result<Header, Findings> {
     let (header, data_start) = split(path, file)?;
-    let RawHeader { tensors } = json::header(header).map_err(|detail| {
+    let RawHeader { tensors, metadata } = json::header(header).map_err(|detail| {
         one(
             path,
             Code::SafetensorsHeaderInvalid,
@@ -74,7 +85,9 @@ pub(super) fn parse(path: &str, file: &[u8]) -> Result<Vec<Entry>, Findings> {
     if findings.is_empty() {
         check_cover(path, &entries, data_start, file.len(), &mut findings);
     }
-    if findings.is_empty() { Ok(entries) } else { Err(findings) }
+    let may_stand = |(name, _): &(String, String)| json::check_name(name).is_ok() && !names.contains(name.as_str());
+    let same = metadata.into_iter().filter(may_stand).collect();
+    if findings.is_empty() { Ok(Header { entries, same }) } else { Err(findings) }
 }
 
 fn one(path: &str, code: Code, detail: &str) -> Findings {

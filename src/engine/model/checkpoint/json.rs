@@ -20,6 +20,8 @@ pub(super) type Field = (Code, String);
 pub(super) struct RawHeader {
     /// In the order of the file, duplicates included.
     pub(super) tensors: Vec<RawTensor>,
+    /// The pairs of `__metadata__`.
+    pub(super) metadata: Vec<(String, String)>,
 }
 
 /// A tensor as it stands there.
@@ -113,13 +115,13 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
         let mut tensors = Vec::new();
-        let mut has_metadata = false;
+        let mut metadata = None;
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                if std::mem::replace(&mut has_metadata, true) {
+                let StringMap(pairs) = map.next_value()?;
+                if metadata.replace(pairs).is_some() {
                     return Err(A::Error::custom("\"__metadata__\" stands twice"));
                 }
-                map.next_value::<StringMap>()?;
                 continue;
             }
             if tensors.len() >= TENSORS {
@@ -128,11 +130,11 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             check_name(&name).map_err(A::Error::custom)?;
             tensors.push(map.next_value_seed(TensorSeed(name))?);
         }
-        Ok(RawHeader { tensors })
+        Ok(RawHeader { tensors, metadata: metadata.unwrap_or_default() })
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     if name.len() > NAME_BYTES {
         return Err(format!("the name {} has {} bytes; at most {NAME_BYTES} are allowed", shown(name), name.len()));
     }

@@ -1,7 +1,8 @@
 //! A model's files as they were uploaded: the tensors of its safetensors files, mapped, and its JSON files.
 //!
 //! Everything here is untrusted. A [`Checkpoint`] that opened is sound as a container: every tensor lies within its
-//! file, has the length that its shape asks for, shares no byte, and has a name of its own. Whether the tensors make a
+//! file, has the length that its shape asks for, shares no byte unless the file says of it that it is another's twin, and has a
+//! name of its own. Whether the tensors make a
 //! model is a question for the family.
 
 mod convert;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use self::header::Entry;
+use self::header::Header;
 use self::index::Index;
 use self::place::Place;
 use super::{Dtype, TensorInfo};
@@ -41,6 +42,8 @@ const EXTENSION: &str = ".safetensors";
 const SINGLE: &str = "model.safetensors";
 /// Most tensors of all files together.
 const TENSORS: usize = header::TENSORS;
+/// What tensors may be that are said to be others, as a multiple of their file: a short file does not become an endless model.
+pub const MOST_TWINS: u64 = 64;
 /// Problems shown.
 const SHOWN: usize = 100;
 
@@ -90,14 +93,16 @@ impl Checkpoint {
         let mut read = Vec::with_capacity(weights.len());
         for file in weights {
             match open_one(file)? {
-                Ok((map, entries)) => read.push((file, map, entries)),
+                Ok((map, header)) => read.push((file, map, header)),
                 Err(problems) => findings.extend(problems),
             }
         }
         if let Some(index) = &index {
             let held: BTreeMap<String, BTreeSet<String>> = read
                 .iter()
-                .map(|(file, _, entries)| (file.path.clone(), entries.iter().map(|entry| entry.name.clone()).collect()))
+                .map(|(file, _, header)| {
+                    (file.path.clone(), header.entries.iter().map(|entry| entry.name.clone()).collect())
+                })
                 .collect();
             index.compare(&held, &mut findings);
         }
@@ -109,18 +114,23 @@ impl Checkpoint {
     /// Puts the tensors of all files into one list by name.
     fn gather(
         files: &[InputFile],
-        read: Vec<(&InputFile, Map, Vec<Entry>)>,
+        read: Vec<(&InputFile, Map, Header)>,
         unread: Vec<String>,
         findings: &mut Findings,
     ) -> Self {
         let mut maps = Vec::with_capacity(read.len());
         let mut all = Vec::new();
-        for (file, map, entries) in read {
+        for (file, map, Header { entries, same }) in read {
+            let first = all.len();
             for entry in entries {
                 match place::of(entry, &file.path, (maps.len(), &map)) {
                     Ok(found) => all.push(found),
                     Err(problem) => findings.push(problem),
                 }
+            }
+            match place::twins(all.get(first..).unwrap_or_default(), &same, (&file.path, &map)) {
+                Ok(twins) => all.extend(twins),
+                Err(problem) => findings.push(problem),
             }
             maps.push(map);
         }
@@ -236,7 +246,8 @@ impl Checkpoint {
     pub fn not_finite(&self, names: Option<&[&str]>, observer: &dyn Observer) -> Result<Vec<Problem>> {
         let infos: Vec<&TensorInfo> = match names {
             Some(names) => names.iter().filter_map(|name| self.get(name)).collect(),
-            None => self.tensors.iter().collect(),
+            // What is stored under another name is looked at there
+            None => self.tensors.iter().filter(|info| info.bytes > 0).collect(),
         };
         let infos: Vec<_> =
             infos.into_iter().filter(|info| finite::is_float(info.dtype) || self.is_coded(&info.name)).collect();
@@ -342,14 +353,14 @@ fn read_index(files: &[InputFile], findings: &mut Findings) -> Result<Option<Ind
 }
 
 /// Maps one weight file and reads its header. The outer error is the machine's, the inner one the file's.
-fn open_one(file: &InputFile) -> Result<Result<(Map, Vec<Entry>), Findings>> {
+fn open_one(file: &InputFile) -> Result<Result<(Map, Header), Findings>> {
     let map = Map::open(&file.location)?;
     if let Some(problem) = sniff::disguised(&file.path, map.bytes()) {
         let mut findings = Findings::up_to(1);
         findings.push(problem);
         return Ok(Err(findings));
     }
-    Ok(header::parse(&file.path, map.bytes()).map(|entries| (map, entries)))
+    Ok(header::parse(&file.path, map.bytes()).map(|header| (map, header)))
 }
 
 /// All bytes of a small file. Reads no more than one byte over `max_bytes`, whatever the file's length is said to be.

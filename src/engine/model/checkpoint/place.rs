@@ -1,17 +1,19 @@
 //! Where a tensor's bytes are, and whether they are coded there.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
+use super::MOST_TWINS;
 use super::header::Entry;
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::coded::{self, Broken};
-use crate::engine::findings::{shown, tensor_pointer};
+use crate::engine::findings::{file_pointer, shown, tensor_pointer};
 use crate::engine::map::Map;
 use crate::engine::model::{Dtype, TensorInfo};
 use crate::engine::problem::{Code, Problem};
 
 /// Where a tensor's bytes are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     map: usize,
     range: Range<usize>,
@@ -43,6 +45,41 @@ pub(super) fn of(
     let place = Place { map: number, range, is_coded: plain.is_some() };
     let (name, dtype, shape) = plain.unwrap_or((name, dtype, shape));
     Ok((TensorInfo { name, dtype, shape, bytes, file: path.to_owned(), site: None }, place))
+}
+
+/// The tensors that a file says to be the same as some of `found`, as it has them: they take no bytes of it.
+///
+/// # Errors
+///
+/// So many that they stand for [`MOST_TWINS`] times the file's bytes.
+pub(super) fn twins(
+    found: &[(TensorInfo, Place)],
+    same: &[(String, String)],
+    (path, map): (&str, &Map),
+) -> std::result::Result<Vec<(TensorInfo, Place)>, Problem> {
+    if same.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored: HashMap<&str, &(TensorInfo, Place)> =
+        found.iter().map(|tensor| (tensor.0.name.as_str(), tensor)).collect();
+    let of = |(name, stored_as): &(String, String)| {
+        let (info, place) = stored.get(stored_as.as_str()).filter(|_| !stored.contains_key(name.as_str()))?;
+        Some((TensorInfo { name: name.clone(), bytes: 0, ..info.clone() }, place.clone()))
+    };
+    let twins: Vec<_> = same.iter().filter_map(of).collect();
+    let plain =
+        |info: &TensorInfo| info.shape.iter().fold(info.dtype.size_bytes(), |n, side| n.saturating_mul(*side as u64));
+    let bytes = twins.iter().fold(0u64, |sum, (info, _)| sum.saturating_add(plain(info)));
+    let most = MOST_TWINS.saturating_mul(map.bytes().len() as u64);
+    if bytes <= most {
+        return Ok(twins);
+    }
+    let detail = format!(
+        "{} tensors that are said to be others would be {bytes} bytes; of {} at most {most} are read",
+        twins.len(),
+        shown(path)
+    );
+    Err(Problem::new(file_pointer(path), Code::SafetensorsHeaderInvalid, detail))
 }
 
 type Plain = (String, Dtype, Vec<usize>);

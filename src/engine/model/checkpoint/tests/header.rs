@@ -132,7 +132,8 @@ proptest! {
         if let Some(at) = cut {
             file.truncate(at.index(file.len()));
         }
-        if let Ok(entries) = parse("model.safetensors", &file) {
+        if let Ok(header) = parse("model.safetensors", &file) {
+            let entries = header.entries;
             let covered: usize = entries.iter().map(|entry| entry.range.len()).sum();
             let header = 8 + u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
             prop_assert_eq!(header + covered, file.len());
