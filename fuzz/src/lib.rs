@@ -14,6 +14,8 @@ use pare::http::fuzzing::{Asked, asked, cursor_of, upload_start};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+mod codes;
+
 /// Parts that are looked at one by one.
 const FEW: u64 = 256;
 
@@ -163,6 +165,12 @@ pub fn dense_packing(bytes: &[u8]) {
         // A row that ends early has zero bits there
         assert_eq!(bits::unpack(bytes, length + 9, width).count(), length + 9);
     }
+}
+
+/// A module with codes in a model's file, and what its config says of it: what is taken has a code of its bits for every weight, and
+/// is the same when it was written and read again; what is refused names a tensor.
+pub fn codes(bytes: &[u8]) {
+    codes::check(bytes);
 }
 
 /// Bytes as a coded tensor: refused, or of the length that its head promises, and no more than 64 times as long. Bytes as a

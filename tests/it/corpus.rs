@@ -50,6 +50,11 @@ fn rows_of_bits_of_the_corpus() {
 }
 
 #[test]
+fn codes_of_the_corpus() {
+    replay("codes", properties::codes);
+}
+
+#[test]
 fn coded_tensors_of_the_corpus() {
     replay("coded_tensor", properties::coded_tensor);
 }
@@ -69,8 +74,17 @@ fn every_target_has_a_corpus_that_is_replayed() {
         names.sort();
         names
     };
-    let replayed =
-        ["coded_tensor", "cursor", "dense_packing", "part_list", "range", "recipe", "safetensors_header", "tables"];
+    let replayed = [
+        "coded_tensor",
+        "codes",
+        "cursor",
+        "dense_packing",
+        "part_list",
+        "range",
+        "recipe",
+        "safetensors_header",
+        "tables",
+    ];
     assert_eq!(names("fuzz_targets"), replayed);
     assert_eq!(names("corpus"), replayed);
 }
