@@ -104,11 +104,12 @@ fn with_twins(folder: &Path) {
 fn tensors_of_the_same_numbers_are_stored_once() {
     let twins = tempfile::tempdir().unwrap();
     with_twins(twins.path());
-    for stages in recipes() {
+    // Codes and factors: the forms that have more than one tensor
+    for stages in recipes().into_iter().step_by(3) {
         let folders: [_; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let [plain, packed, streamed, again] = folders.each_ref().map(tempfile::TempDir::path);
         let fidelity = json!(["fidelity"]);
-        compress(twins.path(), recipe(&stages, "safetensors", &fidelity), plain);
+        compress(twins.path(), recipe(&stages, "safetensors", &json!([])), plain);
         let report = compress(twins.path(), recipe(&stages, "packed", &fidelity), packed);
         compress(twins.path(), recipe(&stages, "packed", &json!([])), streamed);
         let file = weights(packed);
@@ -125,7 +126,7 @@ fn tensors_of_the_same_numbers_are_stored_once() {
         assert_eq!(parts.map(|part| part["after"].as_u64().unwrap()).sum::<u64>(), file.len() as u64);
         assert_eq!(report["result"]["artifacts"][0]["loaders"], json!(["pare"]));
         // Read as any model is, and written with every tensor in its place
-        compress(packed, recipe(&json!([]), "safetensors", &fidelity), again);
+        compress(packed, recipe(&json!([]), "safetensors", &json!([])), again);
         assert!(weights(again) == weights(plain), "{stages}: other bytes after reading");
     }
 }
