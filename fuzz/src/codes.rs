@@ -31,8 +31,8 @@ const SIDE: u8 = 64;
 /// A line of JSON, the config's `quantization_config`; three bytes for each part: whether it is there, dimensions and dtype,
 /// then two sides; and what the tensors hold, one after another, zeros where the bytes end.
 ///
-/// A module whose codes are taken has as many as its shape says, each within its bits, and is the same when it was written and
-/// read again; one that is refused names a tensor of its own.
+/// A module whose codes are taken has as many weights as its shape says, and where they are finite, the same ones when it was written
+/// and read again; one that is refused names a tensor of its own.
 pub(super) fn check(bytes: &[u8]) {
     let (line, rest) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0));
     words(rest);

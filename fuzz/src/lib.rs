@@ -167,8 +167,8 @@ pub fn dense_packing(bytes: &[u8]) {
     }
 }
 
-/// A module with codes in a model's file, and what its config says of it: what is taken has a code of its bits for every weight, and
-/// is the same when it was written and read again; what is refused names a tensor.
+/// A module with codes in a model's file, and what its config says of it: what is taken has a weight for every place, and where they are
+/// finite, the same ones when it was written and read again; what is refused names a tensor.
 pub fn codes(bytes: &[u8]) {
     codes::check(bytes);
 }

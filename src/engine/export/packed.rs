@@ -1,8 +1,7 @@
 //! A weight file whose tensors are entropy-coded, and those of the same numbers stored once: the format `packed`.
 //!
 //! It is a safetensors file, as before, in which a tensor `T` that coding makes shorter stands as `T.rans`
-//! ([`super::coded`]), and `__metadata__` names a tensor that is left out with the one that it is equal to, as `save_model` of
-//! safetensors' own library does. What is read of it is what was written, to the bit. No runtime but pare loads it.
+//! ([`super::coded`]), and `T.same` in `__metadata__` names the tensor that a `T` that is left out is equal to. What is read of it is what was written, to the bit. No runtime but pare loads it.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::TensorSpec;
 
+/// What follows the name of a tensor that is not in the file in the key of `__metadata__` whose value names the one that it is equal to.
+/// The bare name, as `save_model` of the format's own library has it, would be read of files in which a tied head is told so, and
+/// make a second table of it.
+pub const TWIN: &str = ".same";
+
 /// The order of tensors in a file: wide elements first, so that all are aligned; then by name.
 pub fn sort(tensors: &mut [TensorSpec]) {
     tensors.sort_by(|a, b| b.dtype.size_bytes().cmp(&a.dtype.size_bytes()).then_with(|| a.name.cmp(&b.name)));
@@ -18,13 +23,12 @@ pub fn header(tensors: &[TensorSpec]) -> Vec<u8> {
     header_with(tensors, &[])
 }
 
-/// The same, and tensors that are not in the file, each with the name of one that is and has the same numbers: as `save_model` of
-/// the format's own library writes them.
+/// The same, and tensors that are not in the file, each with the name of one that is and has the same numbers.
 fn header_with(tensors: &[TensorSpec], same: &[(String, String)]) -> Vec<u8> {
     let mut map = Map::new();
     // transformers refuses files that do not say who wrote them
     let mut metadata = Map::from_iter([("format".to_owned(), json!("pt"))]);
-    metadata.extend(same.iter().map(|(name, stored_as)| (name.clone(), json!(stored_as))));
+    metadata.extend(same.iter().map(|(name, stored_as)| (format!("{name}{TWIN}"), json!(stored_as))));
     map.insert("__metadata__".to_owned(), Value::Object(metadata));
     let mut start = 0u64;
     for tensor in tensors {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::json::{self, Field, RawHeader, RawTensor};
+use crate::engine::export::safetensors::TWIN;
 use crate::engine::findings::{Findings, file_pointer, shown, tensor_pointer};
 use crate::engine::model::Dtype;
 use crate::engine::problem::Code;
@@ -41,9 +42,8 @@ pub struct Entry {
 pub(super) struct Header {
     /// Its tensors.
     pub(super) entries: Vec<Entry>,
-    /// Pairs of its metadata that may say of a tensor that it is the same as another, which alone is stored: as `save_model` of the
-    /// format's own library writes them. No tensor of the file has the first one's name; whether one has the second's was not
-    /// looked at.
+    /// What its metadata says to be the same as another tensor, which alone is stored: the pair `T.same` and `A` of `T` and `A`. No tensor
+    /// of the file has the first one's name; whether one has the second's was not looked at.
     pub(super) same: Vec<(String, String)>,
 }
 
@@ -85,8 +85,11 @@ pub(super) fn parse(path: &str, file: &[u8]) -> Result<Header, Findings> {
     if findings.is_empty() {
         check_cover(path, &entries, data_start, file.len(), &mut findings);
     }
-    let may_stand = |(name, _): &(String, String)| json::check_name(name).is_ok() && !names.contains(name.as_str());
-    let same = metadata.into_iter().filter(may_stand).collect();
+    let twin = |(key, stored_as): (String, String)| {
+        let name = key.strip_suffix(TWIN).filter(|name| json::check_name(name).is_ok() && !names.contains(name))?;
+        Some((name.to_owned(), stored_as))
+    };
+    let same = metadata.into_iter().filter_map(twin).collect();
     if findings.is_empty() { Ok(Header { entries, same }) } else { Err(findings) }
 }
 
