@@ -65,10 +65,7 @@ pub struct ModelHeader {
 impl ModelHeader {
     /// Whether tensors are entropy-coded in the weight files, or stored once for several.
     pub fn is_packed(&self) -> bool {
-        let plain = |tensor: &TensorInfo| {
-            tensor.shape.iter().fold(tensor.dtype.size_bytes(), |bytes, n| bytes.saturating_mul(*n as u64))
-        };
-        self.tensors.iter().any(|tensor| tensor.bytes != plain(tensor))
+        self.tensors.iter().any(|tensor| tensor.bytes != tensor.plain_bytes())
     }
 
     /// All files together.
@@ -101,6 +98,13 @@ pub struct TensorInfo {
     pub file: String,
     /// The site that it belongs to.
     pub site: Option<String>,
+}
+
+impl TensorInfo {
+    /// What its numbers take where they are not coded.
+    pub fn plain_bytes(&self) -> u64 {
+        self.shape.iter().fold(self.dtype.size_bytes(), |bytes, n| bytes.saturating_mul(*n as u64))
+    }
 }
 
 /// A site and the form that its weights are stored in.

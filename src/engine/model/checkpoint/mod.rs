@@ -1,9 +1,8 @@
 //! A model's files as they were uploaded: the tensors of its safetensors files, mapped, and its JSON files.
 //!
 //! Everything here is untrusted. A [`Checkpoint`] that opened is sound as a container: every tensor lies within its
-//! file, has the length that its shape asks for, shares no byte unless the file says of it that it is another's twin, and has a
-//! name of its own. Whether the tensors make a
-//! model is a question for the family.
+//! file, has the length that its shape asks for, shares no byte unless the file says that it is the same as another, and
+//! has a name of its own. Whether the tensors make a model is a question for the family.
 
 mod convert;
 mod finite;

@@ -67,11 +67,9 @@ pub(super) fn twins(
         Some((TensorInfo { name: name.clone(), bytes: 0, ..info.clone() }, place.clone()))
     };
     let twins: Vec<_> = same.iter().filter_map(of).collect();
-    let plain =
-        |info: &TensorInfo| info.shape.iter().fold(info.dtype.size_bytes(), |n, side| n.saturating_mul(*side as u64));
     // A coded tensor may be longer than what it stands for: what is read of it counts as well
-    let bytes =
-        twins.iter().fold(0u64, |sum, (info, place)| sum.saturating_add(plain(info).max(place.range.len() as u64)));
+    let read = |(info, place): &(TensorInfo, Place)| info.plain_bytes().max(place.range.len() as u64);
+    let bytes = twins.iter().fold(0u64, |sum, twin| sum.saturating_add(read(twin)));
     let most = MOST_TWINS.saturating_mul(map.bytes().len() as u64);
     if bytes <= most {
         return Ok(twins);
