@@ -2,12 +2,15 @@
 //!
 //! The targets give them what the fuzzer makes up; `tests/it/corpus.rs` gives them the corpus that is kept.
 
+use std::collections::HashSet;
+
 use http::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use pare::cli::fuzzing::upload;
 use pare::db::uploads::{PartRange, missing, part, part_count};
 use pare::engine::export::{bits, codebook, coded};
-use pare::engine::model::Dtype;
-use pare::engine::model::checkpoint::fuzzing::header;
+use pare::engine::model::checkpoint::MOST_TWINS;
+use pare::engine::model::checkpoint::fuzzing::{header, tensors};
+use pare::engine::model::{Dtype, TensorInfo};
 use pare::engine::problem::{Code, Problem};
 use pare::engine::recipe::Recipe;
 use pare::http::fuzzing::{Asked, asked, cursor_of, upload_start};
@@ -50,6 +53,28 @@ fn container(file: &[u8]) {
         assert_eq!(view.data(), &file[tensor.range.clone()]);
     }
     assert_eq!(next, file.len(), "the file goes on");
+    said_to_be_others(file, theirs.len());
+}
+
+/// What is read beside the tensors that the header has is of the bytes of one of these, under a name of its own, and not more of it
+/// than the file's length allows.
+fn said_to_be_others(file: &[u8], stored: usize) {
+    let all = match tensors(file) {
+        Ok(all) => all,
+        Err(problems) => return assert!(!problems.is_empty() && problems.len() <= 100, "{problems:?}"),
+    };
+    let (own, twins) = all.split_at(stored);
+    let names: HashSet<&str> = own.iter().map(|(info, _)| info.name.as_str()).collect();
+    let mut twin_bytes = 0;
+    for (twin, bytes) in twins {
+        assert_eq!(twin.bytes, 0, "a twin takes no bytes of the file");
+        assert!(!names.contains(twin.name.as_str()), "a twin stands in for a tensor");
+        let is_it =
+            |(info, its): &(TensorInfo, &[u8])| its.as_ptr_range() == bytes.as_ptr_range() && info.shape == twin.shape;
+        assert!(own.iter().any(|one| is_it(one) && one.0.dtype == twin.dtype), "a twin of no tensor");
+        twin_bytes += twin.plain_bytes().max(bytes.len() as u64);
+    }
+    assert!(twin_bytes <= MOST_TWINS * file.len() as u64);
 }
 
 /// A recipe that is taken is the same after it was written and read, by us and by the derived reader; one that is refused
@@ -208,15 +233,14 @@ pub fn tables(bytes: &[u8]) {
     let (shape, entries) = (next(24), next(4 * centroids * tables));
     let (positions, values) = (next(4 * outliers), next(4 * outliers));
     let found = codebook::Found {
-        shape,
-        indices: rest,
+        shape: shape.into(),
+        index_bytes: rest.len() as u64,
         table_shape: [tables, centroids],
-        tables: entries,
-        outliers: (outliers > 0).then_some((positions, values)),
+        outlier_bytes: (outliers > 0).then_some((positions.len() as u64, values.len() as u64)),
         dtype: Dtype::F32,
     };
     let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect::<Vec<_>>();
-    match found.read(floats(entries), floats(values)) {
+    match found.read(codebook::Numbers { indices: rest, tables: floats(entries), positions, values: floats(values) }) {
         Err((tensor, detail)) => assert!(codebook::TENSORS.contains(&tensor) && !detail.is_empty()),
         Ok(read) => {
             assert_eq!(read.indices.len(), read.out * read.r#in);
@@ -224,7 +248,7 @@ pub fn tables(bytes: &[u8]) {
             assert!(read.outliers.positions.is_sorted_by(|a, b| a < b));
             assert_eq!((read.decode().len(), read.outliers.values.len()), (read.indices.len(), outliers));
             let mut parts = vec![rest, entries, shape];
-            parts.extend(found.outliers.iter().flat_map(|(positions, values)| [*positions, *values]));
+            parts.extend(if outliers > 0 { vec![positions, values] } else { Vec::new() });
             assert_eq!(codebook::bytes(&read), parts);
         }
     }

@@ -53,6 +53,7 @@ fn recipes() -> Vec<Value> {
         json!([{ "method": "quantize", "params": { "bits": 4, "group_size": 32, "symmetric": false } }]),
         json!([{ "method": "quantize", "params": { "bits": 3, "group_size": 32, "symmetric": false } }]),
         json!([{ "method": "factorize", "params": { "rank_ratio": 0.5 } }]),
+        json!([{ "method": "share", "params": { "centroids": 16, "group_size": 1024, "outlier_share": 0.01 } }]),
         json!([]),
     ]
 }

@@ -7,6 +7,8 @@
 //! | `M.weight_codebook_shape` int64 `[3]` | rows, columns, and the weights in row order that share a table; 0: all of them |
 //! | `M.outlier_positions` uint32 `[n]`, `M.outlier_values` `[n]` | where there are weights that stand for themselves: their places in row order, ascending, and what they are |
 
+use std::borrow::Cow;
+
 use super::TensorSpec;
 use super::encoding::float_bytes;
 use crate::engine::error::{EngineError, Result};
@@ -152,26 +154,32 @@ fn unpacked(bytes: &[u8], bits: u32, count: usize) -> (Vec<u8>, u32) {
     (indices, word)
 }
 
-/// Whether there are as many values of so many bytes as there are positions, and any.
-fn is_pair((positions, rest): (&[[u8; 4]], &[u8]), values: &[u8], float: usize) -> bool {
-    rest.is_empty() && !positions.is_empty() && positions.len() * float == values.len()
-}
-
-/// A module's tensors as they were found: the bytes of each, and the shape of the tables.
-#[derive(Debug, Clone, Copy)]
+/// What a module's tensors are found to be, before those that are long are looked at: they may be coded.
+#[derive(Debug, Clone)]
 pub struct Found<'a> {
-    /// Of the three numbers.
-    pub shape: &'a [u8],
-    /// Of the indices.
-    pub indices: &'a [u8],
+    /// The bytes of the three numbers.
+    pub shape: Cow<'a, [u8]>,
+    /// Bytes of the indices.
+    pub index_bytes: u64,
     /// How many tables of how many centroids.
     pub table_shape: [usize; 2],
-    /// Of the tables, as `dtype`.
-    pub tables: &'a [u8],
-    /// Of positions and values, where there are any.
-    pub outliers: Option<(&'a [u8], &'a [u8])>,
+    /// Bytes of positions and of values, where there are any.
+    pub outlier_bytes: Option<(u64, u64)>,
     /// What tables and values are stored as.
     pub dtype: Dtype,
+}
+
+/// What the long ones hold.
+#[derive(Debug, Clone)]
+pub struct Numbers<'a> {
+    /// The bytes of the indices.
+    pub indices: &'a [u8],
+    /// The tables, one after another.
+    pub tables: Vec<f32>,
+    /// The bytes of the outliers' places.
+    pub positions: &'a [u8],
+    /// What they are.
+    pub values: Vec<f32>,
 }
 
 impl Found<'_> {
@@ -202,41 +210,47 @@ impl Found<'_> {
         if !self.dtype.is_weight() {
             return Err((TABLES, format!("{}: centroids are F32, F16 or BF16", self.dtype.as_str())));
         }
-        let bytes = index_bytes(weights, centroids);
-        if self.indices.len() != bytes {
-            let found = self.indices.len();
+        let (found, bytes) = (self.index_bytes, index_bytes(weights, centroids));
+        if found != bytes as u64 {
             return Err((
                 INDICES,
                 format!("{found} bytes where {weights} indices of {} bits take {bytes}", bits(centroids)),
             ));
         }
-        let float = self.dtype.size_bytes() as usize;
-        if self.tables.len() as u128 != tables as u128 * (centroids * float) as u128 {
-            return Err((TABLES, format!("{} bytes of [{tables}, {centroids}]", self.tables.len())));
-        }
-        let outliers = match self.outliers {
+        let outliers = match self.outlier_bytes.map(|(positions, values)| (positions / 4, values)) {
             None => 0,
-            Some((positions, _)) if weights - 1 > u32::MAX as usize => {
-                return Err((
-                    POSITIONS,
-                    format!("{} of {weights} weights: 32 bits do not tell them", positions.len() / 4),
-                ));
+            Some((outliers, _)) if weights - 1 > u32::MAX as usize => {
+                return Err((POSITIONS, format!("{outliers} of {weights} weights: 32 bits do not tell them")));
             }
-            Some((positions, values)) if is_pair(positions.as_chunks::<4>(), values, float) => positions.len() / 4,
+            Some((outliers @ 1.., values)) if outliers.checked_mul(self.dtype.size_bytes()) == Some(values) => {
+                outliers as usize
+            }
             Some(_) => return Err((VALUES, "another number than 'outlier_positions', or none".to_owned())),
         };
         Ok(Shape { out, r#in, centroids, group_size, outliers, dtype: self.dtype })
     }
 
-    /// The codebook, with `tables` and `values` as numbers.
+    /// The codebook of these numbers.
     ///
     /// # Errors
     ///
-    /// As [`Found::counts`]; an index beyond its table; positions that do not ascend, or lie beyond the weights.
-    pub fn read(&self, tables: Vec<f32>, values: Vec<f32>) -> std::result::Result<Codebook, (&'static str, String)> {
-        let Shape { out, r#in, centroids, group_size, dtype, .. } = self.counts()?;
+    /// As [`Found::counts`]; other numbers of them than were found; an index beyond its table; positions that do not ascend,
+    /// or lie beyond the weights.
+    pub fn read(&self, numbers: Numbers<'_>) -> std::result::Result<Codebook, (&'static str, String)> {
+        let Shape { out, r#in, centroids, group_size, outliers, dtype } = self.counts()?;
         let weights = out.saturating_mul(r#in);
-        let (indices, rest) = unpacked(self.indices, bits(centroids), weights);
+        let (indices, rest) = unpacked(numbers.indices, bits(centroids), weights);
+        let (positions, tables) = (numbers.positions.as_chunks::<4>().0, Codebook::tables(weights, group_size));
+        let other = |suffix: &'static str| (suffix, "other numbers than its shape says".to_owned());
+        if indices.len() != weights {
+            return Err(other(INDICES));
+        }
+        if Some(numbers.tables.len()) != tables.checked_mul(centroids) {
+            return Err(other(TABLES));
+        }
+        if (positions.len(), numbers.values.len()) != (outliers, outliers) {
+            return Err(other(VALUES));
+        }
         if let Some(at) = indices.iter().position(|index| usize::from(*index) >= centroids) {
             let index = indices.get(at).copied().unwrap_or_default();
             return Err((INDICES, format!("index {index} of weight {at} is beyond its {centroids} centroids")));
@@ -244,38 +258,43 @@ impl Found<'_> {
         if rest != 0 {
             return Err((INDICES, "bits behind the last index are not 0".to_owned()));
         }
-        let positions = self.outliers.map_or(&[][..], |(positions, _)| positions.as_chunks::<4>().0);
         let positions: Vec<u32> = positions.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         let ascend = positions.windows(2).all(|pair| pair[0] < pair[1]);
         if !ascend || positions.last().is_some_and(|last| *last as usize >= weights) {
             return Err((POSITIONS, format!("places do not ascend, or lie beyond {weights} weights")));
         }
-        let outliers = Outliers { positions, values };
-        Ok(Codebook { out, r#in, indices, tables, centroids, group_size, outliers, dtype })
+        let outliers = Outliers { positions, values: numbers.values };
+        Ok(Codebook { out, r#in, indices, tables: numbers.tables, centroids, group_size, outliers, dtype })
     }
 }
 
 /// What is there of a module that has indices.
 fn found<'a>(module: &str, checkpoint: &'a Checkpoint) -> std::result::Result<Found<'a>, (&'static str, String)> {
-    let part = |suffix: &'static str| {
-        let name = format!("{module}.{suffix}");
-        checkpoint.get(&name).zip(checkpoint.bytes(&name))
+    let missing = |suffix: &'static str| (suffix, "missing beside 'weight_indices'".to_owned());
+    let part = |suffix: &'static str| checkpoint.get(&format!("{module}.{suffix}")).ok_or_else(|| missing(suffix));
+    let bytes_of = |suffix: &'static str, dtype: Dtype| match part(suffix)? {
+        info if info.dtype == dtype => Ok(info.plain_bytes()),
+        info => Err((suffix, format!("{} where {} is needed", info.dtype.as_str(), dtype.as_str()))),
     };
-    let typed = |suffix: &'static str, dtype: Dtype| match part(suffix) {
-        Some((info, bytes)) if info.dtype == dtype => Ok(bytes),
-        Some((info, _)) => Err((suffix, format!("{} where {} is needed", info.dtype.as_str(), dtype.as_str()))),
-        None => Err((suffix, "missing beside 'weight_indices'".to_owned())),
-    };
-    let (tables, bytes) = part(TABLES).ok_or((TABLES, "missing beside 'weight_indices'".to_owned()))?;
+    let tables = part(TABLES)?;
     let table_shape = match *tables.shape.as_slice() {
         [tables, centroids] => [tables, centroids],
         _ => return Err((TABLES, format!("shape {:?} where [tables, centroids] is needed", tables.shape))),
     };
-    let has_outliers = part(POSITIONS).is_some() || part(VALUES).is_some();
-    let outliers =
-        if has_outliers { Some((typed(POSITIONS, Dtype::U32)?, typed(VALUES, tables.dtype)?)) } else { None };
-    let (shape, indices) = (typed(SHAPE, Dtype::I64)?, typed(INDICES, Dtype::U8)?);
-    Ok(Found { shape, indices, table_shape, tables: bytes, outliers, dtype: tables.dtype })
+    let has_outliers = part(POSITIONS).is_ok() || part(VALUES).is_ok();
+    let outliers = || Ok((bytes_of(POSITIONS, Dtype::U32)?, bytes_of(VALUES, tables.dtype)?));
+    // Not before its length is known: it may be coded, and decode to any length
+    let shape = match bytes_of(SHAPE, Dtype::I64)? {
+        24 => checkpoint.read(&format!("{module}.{SHAPE}")).map_err(|_| (SHAPE, "does not decode".to_owned()))?,
+        _ => Cow::Borrowed(&[][..]),
+    };
+    Ok(Found {
+        shape,
+        index_bytes: bytes_of(INDICES, Dtype::U8)?,
+        table_shape,
+        outlier_bytes: has_outliers.then(outliers).transpose()?,
+        dtype: tables.dtype,
+    })
 }
 
 /// The layout of a module that has indices.
@@ -293,15 +312,19 @@ pub(super) fn detect(module: &str, checkpoint: &Checkpoint) -> std::result::Resu
 ///
 /// # Errors
 ///
-/// `tensor_shape` where a tensor contradicts the others, or holds what points nowhere.
+/// `tensor_shape` where a tensor contradicts the others, or holds what points nowhere; as [`Checkpoint::read`].
 pub(super) fn decode(module: &str, checkpoint: &Checkpoint) -> Result<Codebook> {
-    let numbers = |suffix: &str| checkpoint.to_f32(&format!("{module}.{suffix}"));
+    let named = |suffix: &str| format!("{module}.{suffix}");
     let wrong = |(suffix, detail): (&str, String)| {
-        EngineError::invalid(tensor_pointer(&format!("{module}.{suffix}")), Code::TensorShape, detail)
+        EngineError::invalid(tensor_pointer(&named(suffix)), Code::TensorShape, detail)
     };
     let found = found(module, checkpoint).map_err(wrong)?;
-    let values = if found.outliers.is_some() { numbers(VALUES)? } else { Vec::new() };
-    found.read(numbers(TABLES)?, values).map_err(wrong)
+    let (positions, values) = match found.outlier_bytes {
+        Some(_) => (checkpoint.read(&named(POSITIONS))?, checkpoint.to_f32(&named(VALUES))?),
+        None => (Cow::Borrowed(&[][..]), Vec::new()),
+    };
+    let (indices, tables) = (checkpoint.read(&named(INDICES))?, checkpoint.to_f32(&named(TABLES))?);
+    found.read(Numbers { indices: &indices, tables, positions: &positions, values }).map_err(wrong)
 }
 
 #[cfg(test)]

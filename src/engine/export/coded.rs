@@ -13,7 +13,7 @@
 //! | 8 each | the shape |
 //! | per plane | tables less one; the tables ([`Frequencies::write`]); where there are several, four bits a unit: which one; then blocks |
 //! | per block | 16-bit words, u32; states and words ([`super::rans`]) |
-//! | rest | zeros, so that it is no shorter than a 64th of the tensor |
+//! | rest | zeros, where it would be shorter than a 64th of the tensor: up to that |
 //!
 //! A unit is a row of the plane, or 4,096 symbols where rows are shorter than 64. A block is as many units as hold 65,536
 //! symbols, and one at least.
@@ -290,7 +290,9 @@ pub fn decode(coded: &[u8]) -> Read<Vec<u8>> {
             }
         }
     }
-    if rest.iter().any(|byte| *byte != 0) {
+    let is_filled_up = coded.len() as u64 == (bytes.len() as u64).div_ceil(MOST_RATIO);
+    let may_rest = if is_filled_up { rest.iter().all(|byte| *byte == 0) } else { rest.is_empty() };
+    if !may_rest {
         return Err(Broken("with bytes left over"));
     }
     if crc32fast::hash(&bytes) == head.crc { Ok(bytes) } else { Err(Broken("with another checksum than its bytes")) }

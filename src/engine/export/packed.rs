@@ -49,7 +49,7 @@ pub fn rewrite(path: &Path, ctx: &RunContext<'_>) -> Result<Vec<Fallback>> {
     };
     let plain = Checkpoint::open(&[verify::input(folder, name)?])?;
     let (heap, next) = (ctx.scratch.join("packed.heap"), ctx.scratch.join("packed.safetensors"));
-    let mut coded = code(&plain, twins(&plain)?, &heap, ctx)?;
+    let mut coded = code(&plain, twins(&plain, ctx)?, &heap, ctx)?;
     if !may_be_read(&plain, &coded) {
         coded = code(&plain, vec![None; plain.tensors().len()], &heap, ctx)?;
     }
@@ -74,7 +74,7 @@ pub fn rewrite(path: &Path, ctx: &RunContext<'_>) -> Result<Vec<Fallback>> {
 }
 
 /// For each tensor the first one of the same numbers, if it is not the first itself.
-fn twins(plain: &Checkpoint) -> Result<Vec<Option<String>>> {
+fn twins(plain: &Checkpoint, ctx: &RunContext<'_>) -> Result<Vec<Option<String>>> {
     let large = |info: &TensorInfo| info.bytes >= SMALL_BYTES;
     let mut alike: HashMap<(Dtype, &[usize]), usize> = HashMap::new();
     for info in plain.tensors().iter().filter(|info| large(info)) {
@@ -82,7 +82,8 @@ fn twins(plain: &Checkpoint) -> Result<Vec<Option<String>>> {
     }
     let mut first: HashMap<(Dtype, &[usize], String), &str> = HashMap::new();
     let mut found = Vec::with_capacity(plain.tensors().len());
-    for info in plain.tensors() {
+    for (done, info) in plain.tensors().iter().enumerate() {
+        ctx.progress(done + 1, plain.tensors().len(), "tensors compared")?;
         let may = large(info) && alike.get(&(info.dtype, info.shape.as_slice())).is_some_and(|count| *count > 1);
         if !may {
             found.push(None);
@@ -115,7 +116,7 @@ fn code(plain: &Checkpoint, twins: Vec<Option<String>>, heap: &Path, ctx: &RunCo
     let mut out = BufWriter::new(File::create(heap).map_err(failed())?);
     let mut all = Vec::with_capacity(plain.tensors().len());
     for (done, (info, twin)) in plain.tensors().iter().zip(twins).enumerate() {
-        ctx.progress(done + 1, plain.tensors().len(), "tensors")?;
+        ctx.progress(done + 1, plain.tensors().len(), "tensors coded")?;
         if let Some(twin) = twin {
             all.push(Stored::As(twin));
             continue;

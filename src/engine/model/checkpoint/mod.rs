@@ -119,18 +119,8 @@ impl Checkpoint {
     ) -> Self {
         let mut maps = Vec::with_capacity(read.len());
         let mut all = Vec::new();
-        for (file, map, Header { entries, same }) in read {
-            let first = all.len();
-            for entry in entries {
-                match place::of(entry, &file.path, (maps.len(), &map)) {
-                    Ok(found) => all.push(found),
-                    Err(problem) => findings.push(problem),
-                }
-            }
-            match place::twins(all.get(first..).unwrap_or_default(), &same, (&file.path, &map)) {
-                Ok(twins) => all.extend(twins),
-                Err(problem) => findings.push(problem),
-            }
+        for (file, map, header) in read {
+            all.extend(place::all(header, &file.path, (maps.len(), map.bytes()), findings));
             maps.push(map);
         }
         if all.len() > TENSORS {

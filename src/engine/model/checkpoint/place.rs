@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::MOST_TWINS;
-use super::header::Entry;
+use super::header::{Entry, Header};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::export::coded::{self, Broken};
-use crate::engine::findings::{file_pointer, shown, tensor_pointer};
+use crate::engine::findings::{Findings, file_pointer, shown, tensor_pointer};
 use crate::engine::map::Map;
 use crate::engine::model::{Dtype, TensorInfo};
 use crate::engine::problem::{Code, Problem};
@@ -24,8 +24,36 @@ pub(super) struct Place {
 impl Place {
     /// The bytes as they stand in the file.
     pub(super) fn bytes<'a>(&self, maps: &'a [Map]) -> Option<&'a [u8]> {
-        maps.get(self.map)?.bytes().get(self.range.clone())
+        self.within(maps.get(self.map)?.bytes())
     }
+
+    /// The bytes, where `file` is all of the file.
+    pub(super) fn within<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
+        file.get(self.range.clone())
+    }
+}
+
+/// The tensors of a file, of which `file` are all bytes, with where they are: those that its header has, and those that it says
+/// to be others. What is wrong with any is a finding.
+pub(super) fn all(
+    header: Header,
+    path: &str,
+    (number, file): (usize, &[u8]),
+    findings: &mut Findings,
+) -> Vec<(TensorInfo, Place)> {
+    let Header { entries, same } = header;
+    let mut all = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match of(entry, path, (number, file)) {
+            Ok(found) => all.push(found),
+            Err(problem) => findings.push(problem),
+        }
+    }
+    match twins(&all, &same, (path, file)) {
+        Ok(twins) => all.extend(twins),
+        Err(problem) => findings.push(problem),
+    }
+    all
 }
 
 /// The tensor that an entry of a file is, or stands for.
@@ -33,14 +61,10 @@ impl Place {
 /// # Errors
 ///
 /// A coded tensor whose first bytes can't be.
-pub(super) fn of(
-    entry: Entry,
-    path: &str,
-    (number, map): (usize, &Map),
-) -> std::result::Result<(TensorInfo, Place), Problem> {
+fn of(entry: Entry, path: &str, (number, file): (usize, &[u8])) -> std::result::Result<(TensorInfo, Place), Problem> {
     let Entry { name, dtype, shape, range } = entry;
     let bytes = range.len() as u64;
-    let plain = entry_head(&name, (dtype, &shape), map.bytes().get(range.clone()).unwrap_or_default())
+    let plain = entry_head(&name, (dtype, &shape), file.get(range.clone()).unwrap_or_default())
         .map_err(|broken| problem(&name, broken))?;
     let place = Place { map: number, range, is_coded: plain.is_some() };
     let (name, dtype, shape) = plain.unwrap_or((name, dtype, shape));
@@ -52,10 +76,10 @@ pub(super) fn of(
 /// # Errors
 ///
 /// So many that they stand for [`MOST_TWINS`] times the file's bytes.
-pub(super) fn twins(
+fn twins(
     found: &[(TensorInfo, Place)],
     same: &[(String, String)],
-    (path, map): (&str, &Map),
+    (path, file): (&str, &[u8]),
 ) -> std::result::Result<Vec<(TensorInfo, Place)>, Problem> {
     if same.is_empty() {
         return Ok(Vec::new());
@@ -70,7 +94,7 @@ pub(super) fn twins(
     // A coded tensor may be longer than what it stands for: what is read of it counts as well
     let read = |(info, place): &(TensorInfo, Place)| info.plain_bytes().max(place.range.len() as u64);
     let bytes = twins.iter().fold(0u64, |sum, twin| sum.saturating_add(read(twin)));
-    let most = MOST_TWINS.saturating_mul(map.bytes().len() as u64);
+    let most = MOST_TWINS.saturating_mul(file.len() as u64);
     if bytes <= most {
         return Ok(twins);
     }
