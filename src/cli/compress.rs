@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Invalid;
 use super::local::{self, Local};
-use crate::engine::job::{Datasets, Input, Output, Role, Task, run as run_task};
+use crate::engine::job::{Input, Output, Role, Task, run as run_task};
 use crate::engine::run::OUT;
 
 /// Compress a model in a local folder, with no server.
@@ -28,18 +28,8 @@ pub(super) struct Args {
     /// The folder for the result. It must not exist, or be empty.
     #[arg(long)]
     out: PathBuf,
-    /// Rows that the report is made on, {"text", "label"} a line. Read once, at the end.
-    #[arg(long, value_name = "FILE")]
-    eval: Option<PathBuf>,
-    /// Text that statistics are taken from.
-    #[arg(long, value_name = "FILE")]
-    calibration: Option<PathBuf>,
-    /// Text that is trained on.
-    #[arg(long, value_name = "FILE")]
-    train: Option<PathBuf>,
-    /// Rows that choices are made on; without them a tenth of the calibration or training rows is held out.
-    #[arg(long, value_name = "FILE")]
-    validation: Option<PathBuf>,
+    #[command(flatten)]
+    rows: local::Rows,
     /// Tokens that a row is cut to when the result is measured.
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
@@ -61,12 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.max_seq_length.is_some() {
         recipe.evaluate.max_seq_length = args.max_seq_length;
     }
-    let datasets = Datasets {
-        calibration: local::dataset(args.calibration.as_ref())?,
-        training: local::dataset(args.train.as_ref())?,
-        validation: local::dataset(args.validation.as_ref())?,
-        evaluation: local::dataset(args.eval.as_ref())?,
-    };
+    let datasets = args.rows.datasets()?;
     let here = Local::new(args.json, args.threads);
     let scratch = Scratch::beside(&args.out)?;
     let ctx = here.context(scratch.0.clone());

@@ -13,7 +13,7 @@ use crate::engine::checkpoint::Checkpoint;
 use crate::engine::context::{Event, Host, Observer, Phase, RunContext};
 use crate::engine::export::verify::input;
 use crate::engine::hash::sha256_file;
-use crate::engine::job::{InputFile, Source};
+use crate::engine::job::{Datasets, InputFile, Source};
 use crate::engine::recipe::{Recipe, preset, presets};
 
 /// Folders of a model that are looked into, at most.
@@ -67,6 +67,35 @@ fn is_of_a_model(path: &str) -> bool {
 
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+/// The files of rows that a run may be given.
+#[derive(Debug, clap::Args)]
+pub(super) struct Rows {
+    /// Rows that the report is made on, {"text", "label"} a line. Read once, at the end.
+    #[arg(long, value_name = "FILE")]
+    eval: Option<PathBuf>,
+    /// Text that statistics are taken from.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Text that is trained on.
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// Rows that choices are made on; without them a tenth of the calibration or training rows is held out.
+    #[arg(long, value_name = "FILE")]
+    validation: Option<PathBuf>,
+}
+
+impl Rows {
+    /// All of them.
+    pub(super) fn datasets(&self) -> anyhow::Result<Datasets> {
+        Ok(Datasets {
+            calibration: dataset(self.calibration.as_ref())?,
+            training: dataset(self.train.as_ref())?,
+            validation: dataset(self.validation.as_ref())?,
+            evaluation: dataset(self.eval.as_ref())?,
+        })
+    }
 }
 
 /// A dataset's file.

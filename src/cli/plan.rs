@@ -4,17 +4,24 @@ use std::path::PathBuf;
 
 use super::{Invalid, local};
 use crate::engine::model::inspect::inspect;
-use crate::engine::plan::{Available, Plan, resolve};
+use crate::engine::plan::{Plan, resolve};
+use crate::engine::run::available;
 
 /// Show what a recipe would do to a model, to the byte, without running it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  pare plan my-model --recipe int4")]
+#[command(after_help = "\
+Examples:
+  pare plan my-model --recipe int4
+  pare plan my-model --recipe int4-gptq --calibration text.jsonl
+  pare plan my-model --recipe my-recipe.json --json")]
 pub(super) struct Args {
     /// The model's folder.
     model: PathBuf,
     /// A preset's name or a JSON file with a recipe.
     #[arg(long)]
     recipe: String,
+    #[command(flatten)]
+    rows: local::Rows,
     /// Print the plan as JSON.
     #[arg(long)]
     json: bool,
@@ -24,7 +31,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let recipe = local::recipe(&args.recipe)?;
     let (inspected, _) = inspect(&local::model(&args.model)?.files)?;
-    let plan = resolve(&recipe, &inspected.header, &Available::default()).map_err(Invalid)?;
+    let plan = resolve(&recipe, &inspected.header, &available(&args.rows.datasets()?)?).map_err(Invalid)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
@@ -50,6 +57,9 @@ fn show(plan: &Plan, before: u64) {
         "about {} s on two cores, at most {} bytes of memory",
         predicted.wall_seconds, predicted.peak_memory_bytes
     );
+    for file in &predicted.files {
+        println!("{} loads in {}", file.path, file.loaders.join("; "));
+    }
     for note in &plan.notes {
         println!("note: {note}");
     }

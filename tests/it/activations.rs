@@ -33,6 +33,7 @@ fn compress(from: &Path, stages: &Value, metrics: &Value, to: &Path) -> Value {
         };
         let Output::Files { files } = run(&input, ctx).unwrap() else { panic!("no files") };
         for file in files {
+            std::fs::create_dir_all(to.join(&file.path).parent().unwrap()).unwrap();
             std::fs::copy(ctx.scratch.join(OUT).join(&file.path), to.join(&file.path)).unwrap();
         }
         serde_json::from_slice(&std::fs::read(to.join("report.json")).unwrap()).unwrap()
@@ -53,7 +54,8 @@ fn stages(activations: &str) -> Value {
     json!([
         { "method": "factorize", "targets": ["block.0.mlp.*"], "params": { "rank_ratio": 0.9 } },
         { "method": "quantize", "targets": ["block.1.mlp.*"], "params": { "bits": 4, "group_size": 32, "activations": activations } },
-        { "method": "quantize", "ignore": ["block.1.mlp.*"], "params": { "bits": 8, "activations": activations } },
+        { "method": "quantize", "targets": ["block.2.mlp.*"], "params": { "bits": 3, "activations": activations } },
+        { "method": "quantize", "ignore": ["block.1.mlp.*", "block.2.mlp.*"], "params": { "bits": 8, "activations": activations } },
     ])
 }
 
@@ -138,6 +140,24 @@ fn the_config_says_it_in_the_words_of_compressed_tensors() {
     ] {
         assert_eq!(found[field], want, "{field}");
     }
+}
+
+#[test]
+fn a_pooler_that_no_answer_is_read_off_has_a_scale_for_every_token() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models/roberta-embed");
+    let (out, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stages = json!([{ "method": "quantize", "params": { "activations": "static" } }]);
+    let report = compress(&folder, &stages, &json!(["latency"]), out.path());
+    let (inspected, _) = inspect(&model(out.path()).files).unwrap();
+    for site in inspected.header.sites.iter().filter(|site| site.spec.role != SiteRole::Embedding) {
+        let is_pooler = site.spec.site == "pooler";
+        assert_eq!(site.input == InputForm::DynamicInt8, is_pooler, "{}: {:?}", site.spec.site, site.input);
+    }
+    let said = report["result"]["fallbacks"].to_string();
+    assert!(said.contains("\"site\":\"pooler\""), "{said}");
+    compress(out.path(), &json!([]), &json!([]), again.path());
+    let weights = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(out.path()) == weights(again.path()));
 }
 
 #[test]

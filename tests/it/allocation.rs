@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use pare::engine::context::RESIDENT_BYTES;
 use pare::engine::job::{Datasets, Input, InputFile, Output, Source, Task, run};
 use pare::engine::model::inspect::inspect;
 use pare::engine::plan::{Available, resolve};
@@ -10,7 +11,7 @@ use pare::engine::recipe::Recipe;
 use pare::engine::run::OUT;
 use serde_json::{Value, json};
 
-use crate::support::engine::{model, own, with_context};
+use crate::support::engine::{model, own, with_resident};
 
 fn rows() -> Datasets {
     dataset(own("tickets").join("data/calibration.jsonl"))
@@ -32,7 +33,11 @@ fn recipe(method: &str, constraints: &Value) -> Recipe {
 
 /// The report and the length of the weight file.
 fn compress(recipe: &Recipe, datasets: &Datasets) -> (Value, u64) {
-    with_context(|ctx| {
+    compress_in(RESIDENT_BYTES, recipe, datasets)
+}
+
+fn compress_in(resident_bytes: u64, recipe: &Recipe, datasets: &Datasets) -> (Value, u64) {
+    with_resident(resident_bytes, |ctx| {
         let (model, recipe) = (model(&own("tickets")), recipe.clone());
         let input = Input {
             task: Task::Compress { model, recipe, plan: None, datasets: datasets.clone() },
@@ -72,6 +77,35 @@ fn a_budget_is_kept_and_never_costs_more_than_one_level_for_all() {
         let (again, _) = compress(&recipe, &rows());
         assert_eq!(again["result"], report["result"], "{method}");
     }
+}
+
+#[test]
+fn a_budget_is_shared_out_where_no_metric_is_asked_for_and_where_a_strategy_is_named() {
+    let recipe = json!({
+        "version": 1, "constraints": { "effective_bits": 5.6 }, "evaluate": { "metrics": [] },
+        "stages": [{ "method": "quantize", "params": { "bits": 4, "strategy": "group", "group_size": 32 } }],
+    });
+    let (report, bytes) = compress(&Recipe::parse(&recipe).unwrap(), &rows());
+    let told = &report["result"]["allocation"];
+    assert!(bytes <= told["max_bytes"].as_u64().unwrap(), "{told}");
+    assert!(told["loss"].as_f64().is_some() && told["uniform_loss"].as_f64().is_some(), "{told}");
+    let levels: Vec<_> = told["levels"].as_array().unwrap().iter().map(|level| level["strategy"].clone()).collect();
+    assert!(levels.contains(&json!("group")) && levels.contains(&json!("channel")), "{levels:?}");
+}
+
+#[test]
+fn of_a_model_that_stays_in_its_file_a_budget_is_shared_out_by_what_sites_put_out() {
+    let recipe = recipe("quantize", &json!({ "effective_bits": 5.6 }));
+    let (report, bytes) = compress_in(0, &recipe, &rows());
+    let told = &report["result"]["allocation"];
+    assert!(bytes <= told["max_bytes"].as_u64().unwrap(), "{told}");
+    let levels: std::collections::BTreeSet<_> =
+        told["sites"].as_array().unwrap().iter().map(|site| site["level"].as_u64().unwrap()).collect();
+    assert!(levels.len() > 1, "one level for all: {told}");
+    assert!(told["sites"].as_array().unwrap().iter().all(|site| site["loss"].is_null()), "{told}");
+    assert!(report["unmeasured"].to_string().contains("/result/allocation/sites/0/loss"));
+    let said = report["result"]["fallbacks"].to_string();
+    assert!(said.contains("shared out by how far the outputs of single sites move"), "{said}");
 }
 
 #[test]

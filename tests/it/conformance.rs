@@ -212,6 +212,7 @@ fn calibrated() -> Vec<(&'static str, Value)> {
     vec![
         ("quantize", json!({ "bits": 4, "observer": "weighted_mse" })),
         ("share", json!({ "objective": "weighted_mse" })),
+        ("share", json!({ "objective": "outputs" })),
         ("quantize", json!({ "bits": 8, "activations": "static" })),
     ]
 }

@@ -58,7 +58,11 @@ pub fn choose(
     // Parts first, then as many as are wanted: what a result is measured on is never among what was fitted to
     let fit = few(&reader.read(&source.files, Part::Kept, seed)?, planned.num_calibration_samples);
     fits(spec, &fit)?;
-    Ok(CalibrationRows { fit, held_out: reader.read(&source.files, Part::HeldOut, seed)? })
+    let held_out = match &datasets.validation {
+        Some(validation) => few(&reader.read(&validation.files, Part::All, seed)?, planned.num_calibration_samples),
+        None => reader.read(&source.files, Part::HeldOut, seed)?,
+    };
+    Ok(CalibrationRows { fit, held_out })
 }
 
 /// Some of the rows, spread evenly over all of them.

@@ -1,4 +1,5 @@
-//! Codes of 3, 5, 6 and 7 bits, packed densely: ours, for stock readers know no layout of them that all versions share.
+//! Codes of 2, 3, 5, 6 and 7 bits, packed densely: ours, for stock readers know no layout of them that all versions share, or that
+//! one of them was seen to load.
 //!
 //! A row is one stream of bits, lowest first: code `i` takes the bits from `bits · i` on, and bit `b` of the stream is bit
 //! `b mod 8` of byte `b / 8`. Codes are stored with an offset of `2^(bits-1)`, so that they are never negative. The last byte
@@ -10,19 +11,22 @@
 //!   "modules": { "bert.encoder.layer.0.output.dense": { "bits": 3, "group_size": 64, "symmetric": true } }
 //! }
 //! ```
+//!
+//! A module whose inputs are rounded to 8 bits says `"activations": "dynamic"`, or `"static"` with an `input_scale` beside it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::compressed_tensors::Activations;
 use super::encoding::CodeHint;
-use crate::engine::model::Layout;
+use crate::engine::model::{InputForm, Layout};
 
 /// The field of `config.json`.
 pub const FIELD: &str = "dense_packing";
 
 /// Widths of codes that are packed so.
-pub const WIDTHS: [u32; 4] = [3, 5, 6, 7];
+pub const WIDTHS: [u32; 5] = [2, 3, 5, 6, 7];
 
 /// Bytes for a row of `length` codes.
 pub const fn row_bytes(length: usize, bits: u32) -> usize {
@@ -63,27 +67,48 @@ pub fn unpack(row: &[u8], length: usize, bits: u32) -> impl Iterator<Item = i8> 
 }
 
 /// The section of `config.json` for these modules; `None` if none of them has such codes.
-pub fn config<'a>(modules: impl IntoIterator<Item = (&'a str, &'a Layout)>) -> Option<Value> {
+pub fn config<'a>(modules: impl IntoIterator<Item = (&'a str, &'a Layout, InputForm)>) -> Option<Value> {
     let mut found = Map::new();
-    for (module, layout) in modules {
-        collect(module, layout, &mut found);
+    for (module, layout, input) in modules {
+        collect(module, layout, input, &mut found);
     }
     let tensors = ["weight_bits", "weight_scale", "weight_shape", "weight_zero_bits"];
     (!found.is_empty()).then(|| json!({ "tensors": tensors, "modules": found }))
 }
 
-fn collect(module: &str, layout: &Layout, found: &mut Map<String, Value>) {
+fn collect(module: &str, layout: &Layout, input: InputForm, found: &mut Map<String, Value>) {
     match layout {
         Layout::Grouped { bits, group_size, symmetric, .. } if WIDTHS.contains(bits) => {
-            let what = json!({ "bits": bits, "group_size": group_size, "symmetric": symmetric });
+            let mut what = json!({ "bits": bits, "group_size": group_size, "symmetric": symmetric });
+            if let Some((what, activations)) = what.as_object_mut().zip(Activations::of(input)) {
+                what.insert("activations".to_owned(), json!(word(activations)));
+            }
             found.insert(module.to_owned(), what);
         }
         Layout::Product { left, right } => {
-            collect(&format!("{module}.u"), left, found);
-            collect(&format!("{module}.v"), right, found);
+            collect(&format!("{module}.u"), left, input.between(), found);
+            collect(&format!("{module}.v"), right, input, found);
         }
         _ => {}
     }
+}
+
+const fn word(activations: Activations) -> &'static str {
+    match activations {
+        Activations::Token => "dynamic",
+        Activations::Tensor => "static",
+    }
+}
+
+/// What a `config.json` says of the inputs of modules with such codes.
+pub fn activations(config: &Value) -> BTreeMap<String, Activations> {
+    let modules = config.get(FIELD).and_then(|section| section.get("modules")).and_then(Value::as_object);
+    let said = |(module, what): (&String, &Value)| {
+        let found = what.get("activations")?.as_str()?;
+        let known = [Activations::Token, Activations::Tensor].into_iter().find(|known| word(*known) == found)?;
+        Some((module.clone(), known))
+    };
+    modules.into_iter().flatten().filter_map(said).collect()
 }
 
 /// What a `config.json` says of modules with such codes; what it says otherwise is left out, for shapes decide.
@@ -135,13 +160,18 @@ mod tests {
             symmetric: true,
             scale_dtype: Dtype::F16,
         };
-        let product = Layout::Product { left: Box::new(grouped(4, None)), right: Box::new(grouped(6, None)) };
-        let modules = [("a", grouped(3, Some(64))), ("b", grouped(8, None)), ("c", product)];
-        let section = config(modules.iter().map(|(module, layout)| (*module, layout))).unwrap();
-        let read = hints(&json!({ FIELD: section }));
-        let expected =
-            [("a", CodeHint { bits: 3, group_size: Some(64) }), ("c.v", CodeHint { bits: 6, group_size: None })];
-        assert_eq!(read, expected.map(|(module, hint)| (module.to_owned(), hint)).into());
-        assert_eq!(config([("b", &grouped(8, None))]), None);
+        let product = Layout::Product { left: Box::new(grouped(2, None)), right: Box::new(grouped(6, None)) };
+        let (none, fixed) = (InputForm::None, InputForm::StaticInt8 { scale_dtype: Dtype::F16 });
+        let modules = [("a", grouped(3, Some(64)), none), ("b", grouped(8, None), fixed), ("c", product, fixed)];
+        let section = config(modules.iter().map(|(module, layout, input)| (*module, layout, *input))).unwrap();
+        let config_json = json!({ FIELD: section });
+        let read = hints(&config_json);
+        // What passes between two factors has a scale for every token
+        let said = [("c.u", Activations::Token), ("c.v", Activations::Tensor)];
+        assert_eq!(activations(&config_json), said.map(|(module, what)| (module.to_owned(), what)).into());
+        let expected = [("a", 3, Some(64)), ("c.u", 2, None), ("c.v", 6, None)]
+            .map(|(module, bits, group_size)| (module.to_owned(), CodeHint { bits, group_size }));
+        assert_eq!(read, expected.into());
+        assert_eq!(config([("b", &grouped(8, None), fixed)]), None);
     }
 }

@@ -19,6 +19,16 @@ fn is_dense(bits: u32) -> bool {
 
 /// The tensors of a grouped layout, in the order of [`bytes()`].
 pub(super) fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
+    tensors_as(layout, module, matches!(layout, Layout::Grouped { bits, .. } if is_dense(*bits)))
+}
+
+/// The tensors that a grouped layout was found in: codes of 2 bits may be packed into words, as compressed-tensors does and we do not.
+pub(super) fn tensors_found(layout: &Layout, module: &str, has: &dyn Fn(&str) -> bool) -> Result<Vec<TensorSpec>> {
+    tensors_as(layout, module, !has(&format!("{module}.weight_packed")))
+}
+
+/// The same, packed bit after bit or into words where there is a choice.
+fn tensors_as(layout: &Layout, module: &str, is_dense: bool) -> Result<Vec<TensorSpec>> {
     let Layout::Grouped { out, r#in, bits, group_size, per_tensor, symmetric, scale_dtype } = layout else {
         return Err(unsupported(module, "a form without codes"));
     };
@@ -30,7 +40,7 @@ pub(super) fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> 
     if is_plain_int8(bits, *group_size, *symmetric) {
         return Ok(vec![tensor("weight", Dtype::I8, &[out, r#in]), scale]);
     }
-    let (codes, zeros) = if is_dense(bits) {
+    let (codes, zeros) = if is_dense && bits::WIDTHS.contains(&bits) {
         let zeros = tensor("weight_zero_bits", Dtype::U8, &[out, bits::row_bytes(groups, bits)]);
         (tensor("weight_bits", Dtype::U8, &[out, bits::row_bytes(r#in, bits)]), zeros)
     } else if matches!(bits, 2 | 4 | 8) {
@@ -115,6 +125,7 @@ pub(super) fn detect(
     }
     let Some(weight) = part("weight").filter(|weight| weight.dtype == Dtype::I8) else { return Ok(None) };
     let [out, r#in] = matrix(weight)?;
+    no_zeros(module, checkpoint)?;
     let without = || (weight.name.clone(), "int8 without a 'weight_scale' beside it".to_owned());
     let scale = part("weight_scale").ok_or_else(without)?;
     let per_tensor = scale.shape == [1];
@@ -125,6 +136,18 @@ pub(super) fn detect(
     Ok(Some(Layout::Grouped { out, r#in, bits: 8, group_size: None, per_tensor, symmetric: true, scale_dtype }))
 }
 
+/// Refuses zero points beside plain int8, which is read as symmetric; such that are all 0 say nothing.
+fn no_zeros(module: &str, checkpoint: &Checkpoint) -> std::result::Result<(), Contradiction> {
+    let name = format!("{module}.weight_zero_point");
+    if checkpoint.get(&name).is_none() {
+        return Ok(());
+    }
+    let is_none = checkpoint.read(&name).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0));
+    let detail =
+        "zero points beside int8 codes: only symmetric ones are read; quantize to symmetric codes, or pack them";
+    if is_none { Ok(()) } else { Err((name, detail.to_owned())) }
+}
+
 fn detect_packed(
     module: &str,
     packed: &TensorInfo,
@@ -132,6 +155,11 @@ fn detect_packed(
     hint: Option<CodeHint>,
 ) -> std::result::Result<Layout, Contradiction> {
     let wrong = |detail: String| (packed.name.clone(), detail);
+    let order = format!("{module}.weight_g_idx");
+    if checkpoint.get(&order).is_some() {
+        let detail = "columns whose groups are told one by one: only groups that lie in order are read (actorder 'static' or none)";
+        return Err((order, detail.to_owned()));
+    }
     let is_dense = packed.name.ends_with("bits");
     let scale = checkpoint
         .get(&format!("{module}.weight_scale"))
@@ -193,10 +221,11 @@ pub(super) fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint) -> 
         return Err(unsupported(module, "a form without codes"));
     };
     let bytes = |suffix: &str| checkpoint.read(&format!("{module}.{suffix}"));
+    let is_dense = is_dense(bits) && checkpoint.get(&format!("{module}.weight_packed")).is_none();
     let scales = checkpoint.to_f32(&format!("{module}.weight_scale"))?;
     let codes = if is_plain_int8(bits, group_size, symmetric) {
         bytes("weight")?.iter().map(|b| b.cast_signed()).collect()
-    } else if is_dense(bits) {
+    } else if is_dense {
         dense_codes(&bytes("weight_bits")?, r#in, bits)
     } else {
         let packed = int32(&bytes("weight_packed")?);
@@ -204,7 +233,7 @@ pub(super) fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint) -> 
         packed.chunks(width).flat_map(|row| pack::unpack(row, r#in, bits)).collect()
     };
     let groups = Grouped::groups(r#in, group_size);
-    let zeros = match (symmetric, per_tensor, is_dense(bits)) {
+    let zeros = match (symmetric, per_tensor, is_dense) {
         (true, ..) => None,
         (false, true, _) => Some(bytes("weight_zero_point")?.iter().map(|b| b.cast_signed()).collect()),
         (false, false, true) => Some(dense_codes(&bytes("weight_zero_bits")?, groups, bits)),

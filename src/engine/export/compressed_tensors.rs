@@ -36,7 +36,7 @@ pub enum Activations {
 }
 
 impl Activations {
-    const fn of(input: InputForm) -> Option<Self> {
+    pub(super) const fn of(input: InputForm) -> Option<Self> {
         match input {
             InputForm::None => None,
             InputForm::DynamicInt8 => Some(Self::Token),

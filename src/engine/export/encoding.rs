@@ -6,8 +6,8 @@
 //! |---|---|
 //! | dense | `M.weight` `[out, in]` |
 //! | grouped, 8 bits, one scale a row, symmetric | `M.weight` int8 `[out, in]`, `M.weight_scale` `[out, 1]` (`int-quantized`) |
-//! | grouped, 2, 4 and 8 bits otherwise | `M.weight_packed` int32 `[out, words]`, `M.weight_scale` `[out, groups]`, `M.weight_shape` int64 `[2]`, and with zero points `M.weight_zero_point` int32 `[words(out), groups]`, packed down the rows (`pack-quantized`) |
-//! | grouped, 3, 5, 6 and 7 bits | `M.weight_bits` uint8 `[out, bytes]`, `M.weight_scale`, `M.weight_shape`, and with zero points `M.weight_zero_bits` uint8 `[out, bytes]`: our own, [`super::bits`] |
+//! | grouped, 4 and 8 bits otherwise; 2 bits are read so | `M.weight_packed` int32 `[out, words]`, `M.weight_scale` `[out, groups]`, `M.weight_shape` int64 `[2]`, and with zero points `M.weight_zero_point` int32 `[words(out), groups]`, packed down the rows (`pack-quantized`) |
+//! | grouped, 2, 3, 5, 6 and 7 bits | `M.weight_bits` uint8 `[out, bytes]`, `M.weight_scale`, `M.weight_shape`, and with zero points `M.weight_zero_bits` uint8 `[out, bytes]`: our own, [`super::bits`] |
 //! | either, with one scale for all | `M.weight_scale` `[1]`, and with a zero point `M.weight_zero_point` int8 `[1]` |
 //! | codebook | tables and indices: [`super::codebook`] |
 //! | product | the two factors as modules of their own, `M.u` `[out, rank]` and `M.v` `[rank, in]`: `y = U (V x) + b` |
@@ -144,10 +144,11 @@ pub fn detect(
     let named = |suffix: &str| format!("{module}.{suffix}");
     let part = |suffix: &str| checkpoint.get(&named(suffix));
     if let Some(found) = codes::detect(module, checkpoint, hints(module))? {
-        return Ok(Some(found));
+        return fits(&found, module, checkpoint).map(|()| Some(found));
     }
     if part(codebook::INDICES).is_some() {
-        return codebook::detect(module, checkpoint).map(Some);
+        let found = codebook::detect(module, checkpoint)?;
+        return fits(&found, module, checkpoint).map(|()| Some(found));
     }
     if let Some(weight) = part("weight") {
         let [out, r#in] = matrix(weight)?;
@@ -170,6 +171,41 @@ pub fn detect(
     }
 }
 
+/// The tensors that a map of this layout was found in, where `has` tells which are there: those of [`tensors`], but where others
+/// write what we read otherwise.
+///
+/// # Errors
+///
+/// As [`tensors`].
+pub fn tensors_found(layout: &Layout, module: &str, has: &dyn Fn(&str) -> bool) -> Result<Vec<TensorSpec>> {
+    match layout {
+        Layout::Grouped { .. } => codes::tensors_found(layout, module, has),
+        Layout::Product { left, right } => {
+            let mut list = tensors_found(left, &format!("{module}.u"), has)?;
+            list.extend(tensors_found(right, &format!("{module}.v"), has)?);
+            Ok(list)
+        }
+        _ => tensors(layout, module),
+    }
+}
+
+/// Whether all tensors of a layout are there, each as it must be: what passes is read without a look at shapes.
+fn fits(layout: &Layout, module: &str, checkpoint: &Checkpoint) -> std::result::Result<(), Contradiction> {
+    let has = |name: &str| checkpoint.get(name).is_some();
+    let specs = tensors_found(layout, module, &has).map_err(|error| (module.to_owned(), error.to_string()))?;
+    for spec in specs {
+        let wanted = format!("{} {:?} is needed", spec.dtype.as_str(), spec.shape);
+        match checkpoint.get(&spec.name) {
+            None => return Err((spec.name, format!("missing: {wanted}"))),
+            Some(found) if found.shape != spec.shape || found.dtype != spec.dtype => {
+                return Err((spec.name, format!("{} {:?} where {wanted}", found.dtype.as_str(), found.shape)));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn matrix(tensor: &TensorInfo) -> std::result::Result<[usize; 2], Contradiction> {
     match *tensor.shape.as_slice() {
         [a, b] => Ok([a, b]),
@@ -184,12 +220,8 @@ pub fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint, device: &D
         let right = decode(right, &format!("{module}.v"), checkpoint, device)?;
         return Ok(LinearMap::Product(Box::new(left), Box::new(right)));
     }
-    let specs = tensors(layout, module)?;
-    for spec in &specs {
-        let found = checkpoint.get(&spec.name);
-        if found.is_none_or(|t| t.shape != spec.shape || t.dtype != spec.dtype) {
-            return Err(unsupported(&spec.name, "a tensor that is not what the header promised"));
-        }
+    if fits(layout, module, checkpoint).is_err() {
+        return Err(unsupported(module, "a tensor that is not what the header promised"));
     }
     match layout {
         Layout::Dense { out, r#in, dtype, transposed } => {
@@ -210,3 +242,6 @@ pub fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint, device: &D
 pub(super) fn unsupported(at: &str, what: &str) -> EngineError {
     EngineError::Internal(format!("{at}: {what} can't be stored as safetensors"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,17 +54,14 @@ impl Manifest {
     /// A layout that this format does not hold.
     pub fn new(header: &ModelHeader, forms: &Forms) -> Result<Self> {
         let mut owned: BTreeMap<String, (Option<usize>, Category)> = BTreeMap::new();
+        let names: BTreeSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let mut replaced = BTreeSet::new();
         let mut tensors = Vec::new();
         for (i, (site, (layout, input))) in header.sites.iter().zip(forms.iter()).enumerate() {
             let module = &site.spec.module;
-            for tensor in encoding::tensors(&site.layout, module)?.into_iter().chain(inputs::tensor(
-                site.input,
-                &site.layout,
-                module,
-            )) {
-                replaced.insert(tensor.name);
-            }
+            let found = encoding::tensors_found(&site.layout, module, &|name| names.contains(name))?;
+            replaced.extend(found.into_iter().map(|tensor| tensor.name));
+            replaced.extend(inputs::tensor(site.input, &site.layout, module).map(|tensor| tensor.name));
             for tensor in encoding::tensors(layout, module)?.into_iter().chain(inputs::tensor(input, layout, module)) {
                 owned.insert(tensor.name.clone(), (Some(i), tensor.category.unwrap_or(site.spec.category)));
                 tensors.push(tensor);
@@ -215,17 +212,17 @@ fn config_json(original: &Value, header: &ModelHeader, forms: &Forms) -> Value {
     let Some(fields) = config.as_object_mut() else { return config };
     let sites = header.sites.iter().zip(forms.iter());
     let modules: Vec<_> = sites.map(|(site, (layout, input))| (site.spec.module.as_str(), layout, input)).collect();
-    fields.remove("quantization_config");
+    fields.shift_remove("quantization_config");
     if let Some(quantization) = compressed_tensors::config(modules.iter().copied()) {
         fields.insert("quantization_config".to_owned(), quantization);
     }
-    fields.remove(bits::FIELD);
-    if let Some(section) = bits::config(modules.iter().map(|(module, layout, _)| (*module, *layout))) {
+    fields.shift_remove(bits::FIELD);
+    if let Some(section) = bits::config(modules.iter().copied()) {
         fields.insert(bits::FIELD.to_owned(), section);
     }
     let ranks: serde_json::Map<String, Value> =
         modules.iter().filter_map(|(module, layout, _)| Some(((*module).to_owned(), json!(layout.rank()?)))).collect();
-    fields.remove("low_rank");
+    fields.shift_remove("low_rank");
     if !ranks.is_empty() {
         fields.insert("low_rank".to_owned(), json!({ "tensors": ["u.weight", "v.weight"], "ranks": ranks }));
     }
@@ -233,7 +230,7 @@ fn config_json(original: &Value, header: &ModelHeader, forms: &Forms) -> Value {
     for (module, layout, _) in &modules {
         list_tables(module, layout, &mut tables);
     }
-    fields.remove("codebooks");
+    fields.shift_remove("codebooks");
     if !tables.is_empty() {
         fields.insert("codebooks".to_owned(), json!({ "tensors": codebook::TENSORS, "modules": tables }));
     }

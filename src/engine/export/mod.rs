@@ -9,6 +9,7 @@ mod contexts;
 pub mod encoding;
 pub mod hf;
 pub mod inputs;
+pub mod loaders;
 pub mod pack;
 pub mod packed;
 pub mod rans;

@@ -110,7 +110,9 @@ impl SiteAction for Activations {
             }
             InputForm::DynamicInt8 => {
                 if self.scales == Scales::Static {
-                    say("a scale for every token", "nothing is known of what this site is fed: the model can't be run");
+                    let why =
+                        "nothing is known of what this site is fed: the model can't be run, or no answer comes by it";
+                    say("a scale for every token", why);
                 }
                 Input::DynamicInt8
             }

@@ -247,3 +247,6 @@ impl SiteAction for Sweep {
         Ok((Linear { map: LinearMap::Grouped(map), ..linear.clone() }, fallbacks))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,8 +120,8 @@ pub trait SiteAction: Send + Sync {
     /// Why it can't work on such a site.
     fn layout(&self, site: &SiteSpec, current: &Layout) -> std::result::Result<Layout, String>;
 
-    /// What will happen to the site's input first, `layout` being what its map becomes; `is_run`: whether the model can be run,
-    /// so that it is known what sites are fed. Stays as it is where an action does not say.
+    /// What will happen to the site's input first, `layout` being what its map becomes; `is_run`: whether answers come by
+    /// the site when the model is run, so that it is known what it is fed. Stays as it is where an action does not say.
     fn input(&self, _site: &SiteSpec, _layout: &Layout, current: InputForm, _is_run: bool) -> InputForm {
         current
     }
@@ -185,6 +185,24 @@ impl Fallback {
             why: "the weights of these groups are too small for the type of the scales".to_owned(),
         })
     }
+
+    /// Takes up what another part of the same site tells: whether it is the same, or a count of the same, which adds up.
+    pub fn join(&mut self, other: &Self) -> bool {
+        if self == other && !self.what.starts_with(|c: char| c.is_ascii_digit()) {
+            return true;
+        }
+        let counted = |what: &str| {
+            let (count, of) = what.split_once(' ')?;
+            Some((count.parse::<usize>().ok()?, of.to_owned()))
+        };
+        match (counted(&self.what), counted(&other.what)) {
+            (Some((a, of)), Some((b, same))) if of == same && self.site == other.site && self.why == other.why => {
+                self.what = format!("{} {of}", a.saturating_add(b));
+                true
+            }
+            _ => self == other,
+        }
+    }
 }
 
 /// Every method.
@@ -210,4 +228,22 @@ pub fn capabilities() -> Value {
         })
     };
     METHODS.iter().map(|m| method(m.spec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_site_tell_a_thing_once_and_their_counts_add_up() {
+        let counted = |site: &str, count| Fallback::raised(site, count).unwrap();
+        let mut whole = counted("a", 3);
+        assert!(whole.join(&counted("a", 3)) && whole.join(&counted("a", 39)));
+        assert_eq!(whole, counted("a", 45));
+        assert!(!whole.join(&counted("b", 1)));
+        let said = |what: &str| Fallback { site: "a".into(), what: what.into(), why: "so".into() };
+        let mut whole = said("rounded to nearest");
+        assert!(whole.join(&said("rounded to nearest")) && !whole.join(&said("rounded up")));
+        assert_eq!(whole, said("rounded to nearest"));
+    }
 }

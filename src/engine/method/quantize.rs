@@ -34,7 +34,7 @@ static SPEC: MethodSpec = MethodSpec {
         ParamSpec {
             name: "bits",
             kind: Kind::OneOf(&[2, 3, 4, 5, 6, 7, 8], 8),
-            doc: "Bits of a code. Stock runtimes load 2, 4 and 8.",
+            doc: "Bits of a code. Stock runtimes load 4 and 8, pare alone all others.",
         },
         ParamSpec {
             name: "strategy",

@@ -14,8 +14,14 @@ use crate::engine::model::grouped::Grouped;
 const CHUNK: usize = 1 << 16;
 /// How far from a grid that is known the next is looked for, in percent of the full range.
 const NEAR: i32 = 8;
-/// The largest power of two that f16 holds.
-const LARGEST_POWER: f32 = 32_768.0;
+/// The largest scale that a type of them holds, the largest power of two, and the smallest.
+const fn limits(scale_dtype: Dtype) -> (f32, f32, f32) {
+    match scale_dtype {
+        Dtype::F16 => (65_504.0, 32_768.0, 5.960_464_5e-8),
+        Dtype::BF16 => (3.389_531_4e38, 8.507_059e37, f32::MIN_POSITIVE),
+        _ => (f32::MAX, 8.507_059e37, f32::MIN_POSITIVE),
+    }
+}
 
 /// How the range of a group is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -266,8 +272,8 @@ impl Scheme {
         if scale == 0.0 {
             return (1.0, false);
         }
-        let smallest = if self.scale_dtype == Dtype::F16 { 5.960_464_5e-8 } else { f32::MIN_POSITIVE };
-        let scale = if self.power_of_two { power_above(scale.min(LARGEST_POWER)) } else { scale.min(65_504.0) };
+        let (largest, largest_power, smallest) = limits(self.scale_dtype);
+        let scale = if self.power_of_two { power_above(scale.min(largest_power)) } else { scale.min(largest) };
         let stored = self.scale_dtype.rounded(scale);
         if stored < smallest { (smallest, true) } else { (stored, false) }
     }

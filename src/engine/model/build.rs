@@ -9,7 +9,6 @@ use super::arch::{NormSpec, Wiring};
 use super::checkpoint::Checkpoint;
 use super::forward::Part;
 use super::inspect::Inspected;
-use super::layout::Layout;
 use super::linear::{Linear, LinearMap};
 use super::spec::{ModelSpec, SiteSpec};
 use super::stored::Stored;
@@ -116,7 +115,8 @@ impl Model {
         Ok(Self { maps: self.maps.iter().map(realized).collect::<Result<_>>()?, ..self.clone() })
     }
 
-    /// The same model with the tables that tokens are looked up in decoded. Plain rows in a file are read one by one.
+    /// The same model with the tables that tokens are looked up in decoded. Plain rows in a file are read one by one, where they are
+    /// not entropy-coded.
     ///
     /// # Errors
     ///
@@ -124,11 +124,11 @@ impl Model {
     pub fn at_tables(&self) -> Result<Self> {
         let wiring = self.wired()?;
         let tables = [Some(wiring.token), wiring.position, wiring.token_type].into_iter().flatten();
-        let plain = |site: &usize| {
+        let is_read_by_rows = |site: &usize| {
             let map = self.maps.get(*site).map(|map| &map.map);
-            matches!(map, Some(LinearMap::Stored(stored)) if matches!(stored.layout(), Layout::Dense { transposed: false, .. }))
+            matches!(map, Some(LinearMap::Stored(stored)) if stored.is_read_by_rows())
         };
-        self.with(tables.filter(|site| !plain(site)))
+        self.with(tables.filter(|site| !is_read_by_rows(site)))
     }
 
     /// The same model with the maps of one block in memory, decoded.

@@ -60,7 +60,7 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Arc<Checkpoint>)> {
     if !problems.is_empty() {
         return Err(EngineError::Invalid(problems));
     }
-    let dense = bits::hints(&config);
+    let dense = (bits::hints(&config), bits::activations(&config));
     let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref(), dense: &dense };
     let (sites, description) = match (known, &spec) {
         (Some(family), Some(spec)) => reader.known(family, spec, &files_of).map_err(EngineError::Invalid)?,
@@ -86,7 +86,8 @@ type Found = (Vec<SiteHeader>, Option<Description>);
 struct Reader<'a> {
     checkpoint: &'a Checkpoint,
     quantization: Option<&'a QuantizationConfig>,
-    dense: &'a BTreeMap<String, CodeHint>,
+    /// What the config says of modules in our own packing: of their codes, and of their inputs.
+    dense: &'a (BTreeMap<String, CodeHint>, BTreeMap<String, Activations>),
 }
 
 impl Reader<'_> {
@@ -122,7 +123,7 @@ impl Reader<'_> {
 
     /// What the config says of a module's codes.
     fn hint(&self, module: &str) -> Option<CodeHint> {
-        let dense = self.dense.get(module).copied();
+        let dense = self.dense.0.get(module).copied();
         dense.or_else(|| self.quantization.and_then(|quantization| quantization.hint(module)))
     }
 
@@ -132,7 +133,8 @@ impl Reader<'_> {
         if site.role == SiteRole::Embedding || !matches!(first, Layout::Grouped { .. }) {
             return Ok(InputForm::None);
         }
-        match self.quantization.and_then(|quantization| quantization.activations(&module)) {
+        let dense = self.dense.1.get(&module).copied();
+        match dense.or_else(|| self.quantization.and_then(|quantization| quantization.activations(&module))) {
             None => Ok(InputForm::None),
             Some(Activations::Token) => Ok(InputForm::DynamicInt8),
             Some(Activations::Tensor) => inputs::detect(layout, &site.module, self.checkpoint),

@@ -68,6 +68,11 @@ impl ModelHeader {
         self.tensors.iter().any(|tensor| tensor.bytes != tensor.plain_bytes())
     }
 
+    /// Whether answers come by a site: none do where the family can't be run.
+    pub fn reads(&self, site: &SiteSpec) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.is_read(site))
+    }
+
     /// All files together.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()

@@ -208,6 +208,12 @@ impl ModelSpec {
         }
     }
 
+    /// Whether answers come by a site. A model whose answers are its states may have a pooler behind them, which is kept as it is found
+    /// and read by nothing.
+    pub fn is_read(&self, site: &SiteSpec) -> bool {
+        !(matches!(self.head, Head::Embedding { .. }) && site.category == Category::Head)
+    }
+
     /// Whether there is an answer for every token, not one a row.
     pub const fn answers_by_token(&self) -> bool {
         matches!(self.head, Head::TokenClassification { .. } | Head::MaskedLanguage | Head::CausalLanguage)

@@ -36,6 +36,12 @@ impl Stored {
         &self.layout
     }
 
+    /// Whether some of its rows can be read without the others.
+    pub fn is_read_by_rows(&self) -> bool {
+        matches!(self.layout, Layout::Dense { transposed: false, .. })
+            && self.checkpoint.bytes(&format!("{}.weight", self.module)).is_some()
+    }
+
     /// The map in memory, in the form that it is stored in.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct PlannedAllocation {
 }
 
 /// Resolves constraints against the last stage, which takes the uniform level's parameters. `before` are the forms before it; gives
-/// those after it as well.
+/// those after it as well, and those after it at every level.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub(super) fn plan(
     header: &ModelHeader,
     before: &Forms,
     available: &Available,
-) -> Result<(PlannedAllocation, Forms), Vec<Problem>> {
+) -> Result<(PlannedAllocation, Forms, Vec<Forms>), Vec<Problem>> {
     let one = |pointer: &str, code, detail: String| vec![Problem::new(pointer, code, detail)];
     let place = stages.len().saturating_sub(1);
     let Some(stage) = stages.last_mut().filter(|stage| has_levels(stage)) else {
@@ -70,8 +70,8 @@ pub(super) fn plan(
         let detail = format!("'{}' has none of these bits", stage.method);
         return Err(one("/constraints/bits", Code::OutOfRange, detail));
     }
-    let sizes: Vec<u64> =
-        levels.iter().filter_map(|level| size(stage, level, header, before).map(|(bytes, _)| bytes)).collect();
+    let (sizes, forms): (Vec<u64>, Vec<Forms>) =
+        levels.iter().filter_map(|level| size(stage, level, header, before)).unzip();
     let fit = sizes.iter().enumerate().filter(|(_, bytes)| **bytes <= max_bytes).max_by_key(|(_, bytes)| **bytes);
     let Some((uniform, _)) = fit else {
         let least = sizes.iter().min().copied().unwrap_or(0);
@@ -87,7 +87,7 @@ pub(super) fn plan(
     }
     stage.size_bytes = size_bytes;
     let most_bytes = sizes.iter().max().copied().unwrap_or(max_bytes).min(max_bytes);
-    Ok((PlannedAllocation { stage: place, max_bytes, levels, uniform, most_bytes }, after))
+    Ok((PlannedAllocation { stage: place, max_bytes, levels, uniform, most_bytes }, after, forms))
 }
 
 fn has(spec: &method::MethodSpec) -> bool {
@@ -111,6 +111,9 @@ fn levels(stage: &PlannedStage, bits: &[u32]) -> Vec<Map<String, Value>> {
             let mut level = Map::from_iter([("bits".to_owned(), json!(bits)), ("group_size".to_owned(), json!(group))]);
             if *bits == 8 {
                 level.insert("symmetric".to_owned(), json!(true));
+            }
+            if stage.params.get("strategy").is_some_and(|strategy| !strategy.is_null()) {
+                level.insert("strategy".to_owned(), json!(if *group < 0 { "channel" } else { "group" }));
             }
             levels.push(level);
         }
@@ -142,7 +145,7 @@ fn size(
         header.sites.iter().zip(both).filter(|(site, _)| stage.sites.contains(&site.spec.site))
     {
         *layout = action.layout(&site.spec, layout).ok()?;
-        *input = action.input(&site.spec, layout, *input, header.spec.is_some());
+        *input = action.input(&site.spec, layout, *input, header.reads(&site.spec));
     }
     Some((hf::Manifest::new(header, &forms).ok()?.file_bytes(), forms))
 }

@@ -19,7 +19,7 @@ pub fn forms(plan: &Plan, header: &ModelHeader) -> Option<Forms> {
                     sites.iter().zip(forms).filter(|(s, _)| targets.contains(s.site.as_str()))
                 {
                     *layout = action.layout(site, layout).ok()?;
-                    *input = action.input(site, layout, *input, header.spec.is_some());
+                    *input = action.input(site, layout, *input, header.reads(site));
                 }
             }
             Action::Model(action) => forms.layouts = action.layouts(&sites, &forms.layouts).ok()?,

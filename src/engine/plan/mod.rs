@@ -128,6 +128,9 @@ pub struct PredictedFile {
     pub path: String,
     /// Its length.
     pub size_bytes: u64,
+    /// Runtimes that were seen to load such files.
+    #[serde(default)]
+    pub loaders: Vec<String>,
 }
 
 /// What is known of a job's data when it is planned.

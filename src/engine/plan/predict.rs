@@ -1,6 +1,8 @@
 //! What a plan will come to: bytes exactly, memory and time as well as can be told before it runs.
 
-use super::{Available, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile};
+use super::{
+    Available, PlannedAllocation, PlannedCalibration, PlannedEvaluate, PlannedStage, Predicted, PredictedFile,
+};
 use crate::engine::context::RESIDENT_BYTES;
 use crate::engine::export::{TensorSpec, hf};
 use crate::engine::method::{self, Action, Streams};
@@ -38,20 +40,25 @@ fn streams(stage: &PlannedStage) -> Streams {
     }
 }
 
-/// Whether a run goes tensor by tensor: nothing is measured by running the model, and no stage must see more than a map.
-pub fn is_streamed(evaluate: &PlannedEvaluate, stages: &[PlannedStage]) -> bool {
-    evaluate.metrics.is_empty() && stages.iter().all(|stage| streams(stage) != Streams::No)
+/// Whether a run goes tensor by tensor: nothing is measured by running the model, as a budget that is shared out is, and no stage
+/// must see more than a map.
+pub fn is_streamed(
+    evaluate: &PlannedEvaluate,
+    stages: &[PlannedStage],
+    allocation: Option<&PlannedAllocation>,
+) -> bool {
+    evaluate.metrics.is_empty() && allocation.is_none() && stages.iter().all(|stage| streams(stage) != Streams::No)
 }
 
 /// Predictions for a plan whose result has these layouts.
 pub(super) fn predict(
     header: &ModelHeader,
     layouts: &[Layout],
-    (stages, evaluate): (&[PlannedStage], &PlannedEvaluate),
+    (stages, evaluate, allocation): (&[PlannedStage], &PlannedEvaluate, Option<&PlannedAllocation>),
     available: &Available,
     size_bytes: u64,
 ) -> Predicted {
-    let peak_memory_bytes = if is_streamed(evaluate, stages) {
+    let peak_memory_bytes = if is_streamed(evaluate, stages, allocation) {
         let peak = header.sites.iter().map(|site| streamed_bytes(site, stages)).max().unwrap_or(0);
         let told = STREAMED_SITE_BYTES.saturating_mul(header.sites.len() as u64);
         STREAMED_BASE_BYTES.saturating_add(peak).saturating_add(told)
@@ -66,7 +73,7 @@ pub(super) fn predict(
     let wall_seconds = 1.0 + header.parameters as f64 * 1e-8 + rows * 64.0 * encoder * passes / SPEED;
     Predicted {
         size_bytes,
-        files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes }],
+        files: vec![PredictedFile { path: hf::WEIGHTS.to_owned(), size_bytes, loaders: Vec::new() }],
         parameters: hf::parameters(header, layouts),
         peak_memory_bytes,
         disk_bytes: size_bytes.saturating_add(others).saturating_add(16 << 20),

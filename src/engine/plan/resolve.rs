@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::allocation::{self, PlannedAllocation};
 use super::predict::{calibrating, coding, predict};
 use super::{Available, Plan, PlannedCalibration, PlannedEvaluate, PlannedStage, metrics};
-use crate::engine::export::{hf, packed};
+use crate::engine::export::{hf, loaders, packed};
 use crate::engine::method::params::{self, unknown};
 use crate::engine::method::{self, Action, METHODS, Needs};
 use crate::engine::model::site::Selection;
@@ -47,10 +47,10 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
         }
     }
     problems.extend(check_export(&recipe.export));
-    let mut allocation = None;
+    let (mut allocation, mut levels) = (None, Vec::new());
     if let Some(asked) = recipe.constraints.as_ref().filter(|_| problems.is_empty()) {
         match allocation::plan(asked, &mut stages, header, &before_last, available) {
-            Ok((planned, after)) => (allocation, forms) = (Some(planned), after),
+            Ok((planned, after, all)) => (allocation, forms, levels) = (Some(planned), after, all),
             Err(found) => problems.extend(found),
         }
     }
@@ -61,11 +61,15 @@ pub fn resolve(recipe: &Recipe, header: &ModelHeader, available: &Available) -> 
     };
     let size_bytes = allocation.as_ref().map_or(size_bytes, |planned: &PlannedAllocation| planned.most_bytes);
     let calibration = (wants || allocation.is_some()).then(|| plan_calibration(recipe, header, available));
-    let mut predicted = predict(header, &forms.layouts, (&stages, &evaluate), available, size_bytes);
+    let run = (stages.as_slice(), &evaluate, allocation.as_ref());
+    let mut predicted = predict(header, &forms.layouts, run, available, size_bytes);
     let is_packed = recipe.export.iter().any(|format| format == packed::FORMAT);
     if is_packed {
         coding(&mut predicted, header, &forms);
     }
+    let any = if levels.is_empty() { std::slice::from_ref(&forms) } else { &levels };
+    let loaders = if is_packed { vec![loaders::OURS.to_owned()] } else { loaders::of_forms(any, header) };
+    predicted.files.iter_mut().for_each(|file| file.loaders.clone_from(&loaders));
     calibrating(&mut predicted, header, &stages, calibration.as_ref());
     let mut notes = notes(header, available, &evaluate, calibration.as_ref());
     notes.extend(of_recipe(recipe, &left_out, is_packed));
@@ -162,7 +166,8 @@ fn take_forms(
             for i in targets {
                 match action.layout(&sites[*i], &forms.layouts[*i]) {
                     Ok(layout) => {
-                        forms.inputs[*i] = action.input(&sites[*i], &layout, forms.inputs[*i], header.spec.is_some());
+                        forms.inputs[*i] =
+                            action.input(&sites[*i], &layout, forms.inputs[*i], header.reads(&sites[*i]));
                         forms.layouts[*i] = layout;
                     }
                     Err(why) => refused.push(format!("{}: {why}", sites[*i].site)),

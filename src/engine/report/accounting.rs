@@ -55,7 +55,7 @@ pub fn compare(before: Option<&Accounting>, after: &Accounting) -> BTreeMap<Cate
 
 fn category_of(tensor: &TensorInfo, sites: &BTreeMap<&str, Category>) -> Category {
     let last = tensor.name.rsplit('.').next().unwrap_or(&tensor.name);
-    if last.contains("scale") || last.contains("zero_") {
+    if last.contains("scale") || last.contains("zero_") || last == "weight_codebook" {
         return Category::ScalesAndZeros;
     }
     if last.ends_with("_shape") || last.ends_with("_idx") {

@@ -348,6 +348,7 @@ fn plan() -> Plan {
         size_bytes,
         parameters: 17_397_524,
     };
+    let loaders = vec!["pare".into()];
     Plan {
         calibration: None,
         version: 1,
@@ -366,7 +367,7 @@ fn plan() -> Plan {
         export: vec!["safetensors".into()],
         predicted: Predicted {
             size_bytes: AFTER_BYTES,
-            files: vec![PredictedFile { path: "model.safetensors".into(), size_bytes: AFTER_BYTES }],
+            files: vec![PredictedFile { path: "model.safetensors".into(), size_bytes: AFTER_BYTES, loaders }],
             parameters: 17_397_524,
             peak_memory_bytes: 412_000_000,
             disk_bytes: 14_000_000,

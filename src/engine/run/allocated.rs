@@ -25,7 +25,7 @@ use crate::engine::model::linear::Linear;
 use crate::engine::model::{Forms, InputForm, Layout, ModelHeader, SiteSpec};
 use crate::engine::plan::sensitivity::{Choice, Target};
 use crate::engine::plan::{PlannedAllocation, PlannedStage, allocation};
-use crate::engine::report::{Allocated, Allocation};
+use crate::engine::report::{Allocated, Allocation, Level};
 
 /// Times that a budget is cut by what the file came out too long: its header tells where tensors lie, in as many digits as that
 /// takes.
@@ -98,6 +98,13 @@ impl Work<'_> {
         told.standard_error = difference.map(|(_, error)| error);
         told.is_kept = difference.is_some_and(|(mean, error)| mean + Z_95 * error < 0.0);
         let mut kept = if told.is_kept { shared } else { single };
+        if self.original.is_stored() {
+            kept.fallbacks.push(Fallback {
+                site: String::new(),
+                what: "a budget shared out by how far the outputs of single sites move".to_owned(),
+                why: "the model stays in its file: it is not run for every level of every site".to_owned(),
+            });
+        }
         if !told.is_kept {
             kept.fallbacks.push(Fallback {
                 site: String::new(),
@@ -128,14 +135,21 @@ impl Work<'_> {
                 None => Sites::new(),
             };
             let given = Given { model: self.original, targets: &targets, seen: &[seen], bench: Some(self.tried) };
+            let sites = table(&given, ctx)?.sites;
             losses.extend(
-                table(&given, ctx)?
-                    .sites
-                    .iter()
-                    .map(|site| site.levels.iter().map(|level| level.loss().unwrap_or(f64::NAN)).collect::<Vec<f64>>()),
+                sites.iter().map(|site| site.levels.iter().map(|level| self.loss_at(level)).collect::<Vec<_>>()),
             );
         }
         Ok(losses)
+    }
+
+    /// How far answers move; of a model that stays in its file, which is not run for every level of every site, the power of the
+    /// error in what the site puts out, relative to that itself.
+    fn loss_at(&self, level: &Level) -> f64 {
+        match level.loss() {
+            None if self.original.is_stored() => level.relative_error.map_or(0.0, |error| error * error),
+            loss => loss.unwrap_or(f64::NAN),
+        }
     }
 
     fn target(&self, site: usize) -> Result<Target> {
@@ -243,7 +257,7 @@ impl Work<'_> {
         let site = |((site, level), losses): ((&usize, &usize), &Vec<f64>)| Allocated {
             site: self.before.sites.get(*site).map(|spec| spec.site.clone()).unwrap_or_default(),
             level: *level,
-            loss: losses.get(*level).copied().filter(|loss| loss.is_finite()),
+            loss: losses.get(*level).copied().filter(|loss| loss.is_finite() && !self.original.is_stored()),
         };
         Allocation {
             stage: self.planned.stage,

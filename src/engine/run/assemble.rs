@@ -40,6 +40,8 @@ pub(super) struct Compressed<'a> {
     pub(super) errors: Vec<Distance>,
     /// What was not done as asked, by stage.
     pub(super) fallbacks: Vec<Vec<Fallback>>,
+    /// What the format did not do as asked.
+    pub(super) told: Vec<Fallback>,
     /// How a budget was shared out.
     pub(super) allocation: Option<&'a Allocation>,
     /// The models themselves, where anything is measured by running them.
@@ -104,7 +106,7 @@ pub(super) fn outcome(done: &Compressed<'_>, scoring: Option<&Bench<'_>>, ctx: &
         sensitivity: None,
         training: None,
         artifacts: artifacts(done.artifacts, done.parity),
-        fallbacks: done.fallbacks.iter().flatten().cloned().collect(),
+        fallbacks: done.fallbacks.iter().flatten().chain(&done.told).cloned().collect(),
         before: Some(before),
         after,
     })

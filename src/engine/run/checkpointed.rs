@@ -75,7 +75,8 @@ impl<'a> Kept<'a> {
             let missing = || EngineError::Internal(format!("there is no site {index}"));
             let (site, current) = model.sites.get(*index).zip(model.maps.get(*index)).ok_or_else(missing)?;
             let layout = action.layout(site, &current.map.layout()).map_err(EngineError::Internal)?;
-            let form = action.input(site, &layout, current.input.form(), model.spec.is_some());
+            let is_read = model.spec.as_ref().is_some_and(|spec| spec.is_read(site));
+            let form = action.input(site, &layout, current.input.form(), is_read);
             let input = inputs::decode(form, &layout, &site.module, &checkpoint)?;
             Ok((*index, (encoding::decode(&layout, &site.module, &checkpoint, &Device::Cpu)?, input)))
         };

@@ -8,14 +8,14 @@ use super::assemble::{self, Compressed, Models};
 use super::distance::Distance;
 use super::measure::Bench;
 use super::origin::Origin;
-use super::{allocated, calibrated, distance, files, following, loaders, streamed};
+use super::{allocated, calibrated, distance, files, following, streamed};
 use crate::engine::calibrate;
 use crate::engine::calibrate::rows::CalibrationRows;
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::data::{Dataset, Encoded, Hashes, overlap};
 use crate::engine::error::{EngineError, Result};
 use crate::engine::evaluate::rows;
-use crate::engine::export::{hf, packed, verify};
+use crate::engine::export::{hf, loaders, packed, verify};
 use crate::engine::job::{Datasets, OutputFile, Source};
 use crate::engine::method::{self, Action, Fallback, SiteAction};
 use crate::engine::model::build::Model;
@@ -58,7 +58,11 @@ pub(super) fn compress(
     let from = Opened { source, inspected: &inspected, checkpoint: &checkpoint };
     let origin = Origin { source, reference: None, recipe: Some((recipe, &plan)), datasets, available: &available };
     let run = Run { recipe, plan: &plan, from, folder: &folder, origin, started };
-    if plan::is_streamed(&plan.evaluate, &plan.stages) { run.streamed(ctx) } else { run.in_memory(datasets, ctx) }
+    if plan::is_streamed(&plan.evaluate, &plan.stages, plan.allocation.as_ref()) {
+        run.streamed(ctx)
+    } else {
+        run.in_memory(datasets, ctx)
+    }
 }
 
 /// A recipe on its way.
@@ -87,6 +91,7 @@ impl Run<'_> {
             parity: 0.0,
             errors: done.errors,
             fallbacks: done.fallbacks,
+            told: done.told,
             allocation: None,
             models: None,
             artifacts: &artifacts,
@@ -106,18 +111,12 @@ impl Run<'_> {
         let original = Model::load(from.inspected, from.checkpoint, ctx)?;
         ctx.phase(Phase::Compressing);
         let rows = calibration_rows(&original, from.checkpoint, plan, datasets, ctx)?;
-        let (mut stages, allocation) = self.stages(&original, &rows, ctx)?;
+        let (stages, allocation) = self.stages(&original, &rows, ctx)?;
         let statistics = files::statistics(folder, ctx)?;
         let last = stages.last().map_or(&original, |stage| &stage.model);
         ctx.phase(Phase::Packaging);
         let written = hf::write(last, from.inspected, from.checkpoint, &from.source.files, folder, ctx)?;
-        if plan.is_packed() {
-            let told = packed::rewrite(&folder.join(hf::WEIGHTS), ctx)?;
-            if let Some(last) = stages.last_mut() {
-                last.fallbacks.extend(told);
-            }
-        }
-        let last = stages.last().map_or(&original, |stage| &stage.model);
+        let told = if plan.is_packed() { packed::rewrite(&folder.join(hf::WEIGHTS), ctx)? } else { Vec::new() };
         let reopened = verify::reopen(last, folder, &written, ctx)?;
         let artifacts = artifacts(&written, &reopened.inspected, plan, folder)?;
         let wall = ctx.stopwatch.elapsed().saturating_sub(self.started);
@@ -132,6 +131,7 @@ impl Run<'_> {
             parity: reopened.parity,
             errors: errors(&original, &reopened.model)?,
             fallbacks: stages.iter().map(|stage| stage.fallbacks.clone()).collect(),
+            told,
             allocation: allocation.as_ref(),
             models: Some(Models { original: &original, stages: &stages, result: &reopened.model }),
             artifacts: &artifacts,
@@ -252,8 +252,12 @@ pub(super) fn bench<'a>(
     spec.map(bench).transpose()
 }
 
-/// Rows of every dataset, which must be disjoint.
-pub(super) fn available(datasets: &Datasets) -> Result<Available> {
+/// How many rows every dataset has, and what evaluation rows are to be answered with. Reads them all.
+///
+/// # Errors
+///
+/// A dataset that can't be read; rows that stand in two of them.
+pub fn available(datasets: &Datasets) -> Result<Available> {
     let named = [
         ("calibration", &datasets.calibration),
         ("training", &datasets.training),

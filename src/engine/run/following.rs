@@ -61,7 +61,7 @@ pub(super) fn apply(
         work.take(kept.maps(END, before, action, &[tables, heads].concat())?)?;
         return Ok((work.model, said));
     }
-    work.tables(&tables, wiring, &rows.fit, ctx)?;
+    work.tables(&tables, wiring, rows, ctx)?;
     let mut passing = Passing::new(&work, rows, ctx)?;
     let finished = kept.blocks().min(inside.len());
     for (block, sites) in inside.iter().enumerate().take(finished) {
@@ -204,22 +204,34 @@ impl<'a> Work<'a> {
     }
 
     /// Tables come first, for all blocks are fed by them. One that is the head as well is fed what the original's head is.
-    fn tables(&mut self, tables: &[usize], wiring: &Wiring, rows: &Encoded, ctx: &RunContext<'_>) -> Result<()> {
+    fn tables(
+        &mut self,
+        tables: &[usize],
+        wiring: &Wiring,
+        rows: &CalibrationRows,
+        ctx: &RunContext<'_>,
+    ) -> Result<()> {
         let is_head = |table: &usize| wiring.head == Some(*table);
         let seen = match tables.iter().find(|table| is_head(table)) {
-            Some(head) => Some(self.at_head(*head, wiring, rows, ctx)?),
+            Some(head) => Some(Seen {
+                fit: self.at_head(*head, wiring, &rows.fit, ctx)?,
+                held_out: match rows.held_out.ids.as_slice() {
+                    [] => None,
+                    _ => Some(self.at_head(*head, wiring, &rows.held_out, ctx)?),
+                },
+            }),
             None => None,
         };
         tables.iter().try_for_each(|table| self.change(*table, seen.as_ref().filter(|_| is_head(table))))
     }
 
     /// What the original's head is fed.
-    fn at_head(&self, head: usize, wiring: &Wiring, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Seen> {
+    fn at_head(&self, head: usize, wiring: &Wiring, rows: &Encoded, ctx: &RunContext<'_>) -> Result<Moments> {
         let mut stream = Stream::new(&self.original.at_tables()?, rows, "head", STATES_BYTES, ctx)?;
         (0..wiring.blocks.len()).try_for_each(|block| stream.advance(&self.original.at_block(block)?))?;
         let wanted = Wanted { cross: false, ..self.wanted };
         let mut seen = stream.finish(&self.original.at_end()?, None, &[head], wanted)?;
-        Ok(Seen { fit: seen.remove(&head).ok_or_else(|| missing(head))?, held_out: None })
+        seen.remove(&head).ok_or_else(|| missing(head))
     }
 }
 

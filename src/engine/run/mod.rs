@@ -10,7 +10,6 @@ mod distance;
 mod evaluate;
 mod files;
 mod following;
-pub(crate) mod loaders;
 mod measure;
 mod origin;
 mod outputs;
@@ -25,7 +24,7 @@ use super::context::RunContext;
 use super::error::EngineError;
 use super::job::{Input, Output, Task};
 
-pub use compress::OUT;
+pub use compress::{OUT, available};
 pub use evaluate::{Evaluated, evaluate_files};
 
 /// Runs a task. Files are left in `<scratch>/out`.

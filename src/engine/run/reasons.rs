@@ -99,7 +99,7 @@ fn tables(result: &Outcome, reasons: &mut Reasons) {
         let few = "fewer than two rows were held out: how sure their mean is can't be told";
         reasons.need(allocation.standard_error.is_none(), at("standard_error"), few);
         for (i, site) in allocation.sites.iter().enumerate() {
-            let no_answer = "with this site alone at its level answers are no finite numbers";
+            let no_answer = "with this site alone at its level the model was not run, for it stays in its file; or answers are no finite numbers";
             reasons.need(site.loss.is_none(), at(&format!("sites/{i}/loss")), no_answer);
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Streamed {
     pub(super) errors: Vec<Distance>,
     /// What was not done as asked, by stage.
     pub(super) fallbacks: Vec<Vec<Fallback>>,
+    /// What was not, in the format.
+    pub(super) told: Vec<Fallback>,
 }
 
 /// Runs a plan that [`plan::is_streamed`].
@@ -87,16 +89,11 @@ pub(super) fn run(plan: &Plan, from: &Opened<'_>, folder: &Path, ctx: &RunContex
         out.part(name, &from.checkpoint.read(name)?)?;
     }
     let sums = out.finish()?;
-    if plan.is_packed() {
-        let told = packed::rewrite(&path, ctx)?;
-        if let Some(last) = fallbacks.last_mut() {
-            last.extend(told);
-        }
-    }
+    let told = if plan.is_packed() { packed::rewrite(&path, ctx)? } else { Vec::new() };
     let mut written = vec![hf::WEIGHTS.to_owned()];
     written.extend(hf::write_beside(header, from.inspected, &forms, &from.source.files, folder)?);
     let inspected = read_back(&sums, header, &forms, folder, &written)?;
-    Ok(Streamed { written, inspected, errors, fallbacks })
+    Ok(Streamed { written, inspected, errors, fallbacks, told })
 }
 
 /// A C library that gives freed memory back to the system at once asks for it again with every part: two million page faults
@@ -137,6 +134,10 @@ impl Work<'_> {
         let mut distance = Distance::default();
         let mut centered = None;
         let mut found = Found::new();
+        if is_cut {
+            // A coded tensor is decoded here, once, and not by every thread that wants some of its rows
+            self.read(0..0)?;
+        }
         for some in ranges.chunks(parts.at_once) {
             let changed = some.par_iter().map(|rows| self.part(rows.clone())).collect::<Result<Vec<Part>>>()?;
             for part in changed {
@@ -151,8 +152,13 @@ impl Work<'_> {
                 }
                 distance.join(&part.distance);
                 centered = part.centered;
-                // Each part tells of itself; what is told of the whole is the first and what differs from it
-                found.extend(part.found.into_iter().filter(|new| !found.contains(new)).collect::<Vec<_>>());
+                // Each part tells of itself: of the whole it is told once, and counts add up
+                for (stage, fallback) in part.found {
+                    let is_told = found.iter_mut().any(|(of, told)| *of == stage && told.join(&fallback));
+                    if !is_told {
+                        found.push((stage, fallback));
+                    }
+                }
             }
         }
         let distance = centered.unwrap_or(distance);

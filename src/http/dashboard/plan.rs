@@ -14,7 +14,6 @@ use super::show::{Markup, grouped, short_bytes};
 use crate::engine::model::ModelHeader;
 use crate::engine::plan::Plan;
 use crate::engine::report::html::format::seconds;
-use crate::engine::run::loaders;
 use crate::http::App;
 use crate::http::error::Result;
 use crate::http::jobs::Checked;
@@ -125,7 +124,7 @@ fn shown(plan: &Plan, header: &ModelHeader) -> Shown {
         before: Markup::bytes(header.size_bytes),
         before_parameters: Markup::count(header.parameters),
         stages: plan.stages.iter().map(stage).collect(),
-        facts: facts(plan, header),
+        facts: facts(plan),
     }
 }
 
@@ -146,9 +145,9 @@ fn stage(stage: &crate::engine::plan::PlannedStage) -> Stage {
     }
 }
 
-fn facts(plan: &Plan, header: &ModelHeader) -> Vec<(&'static str, Markup)> {
+fn facts(plan: &Plan) -> Vec<(&'static str, Markup)> {
     let predicted = &plan.predicted;
-    let loaders = loaders::predicted(plan, header);
+    let loaders = predicted.files.first().map(|file| file.loaders.join("; ")).unwrap_or_default();
     let files: Vec<String> =
         predicted.files.iter().map(|file| format!("{}, {} bytes", file.path, grouped(file.size_bytes))).collect();
     let metrics = if plan.evaluate.metrics.is_empty() {
@@ -157,7 +156,7 @@ fn facts(plan: &Plan, header: &ModelHeader) -> Vec<(&'static str, Markup)> {
         format!("{}, rows cut to {} tokens", plan.evaluate.metrics.join(", "), plan.evaluate.max_seq_length)
     };
     vec![
-        ("Loads in", Markup::text(&loaders.join("; "))),
+        ("Loads in", Markup::text(&loaders)),
         ("Files", Markup::text(&files.join("; "))),
         ("Measured", Markup::text(&metrics)),
         (

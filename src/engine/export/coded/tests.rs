@@ -81,7 +81,8 @@ fn floats_are_split_into_their_bytes() {
 
 #[test]
 fn streams_of_bits_are_coded_by_their_symbols() {
-    for bits in crate::engine::export::bits::WIDTHS {
+    // Of 2 bits whole codes lie in a byte: bytes are symbols as good
+    for bits in crate::engine::export::bits::WIDTHS.into_iter().filter(|bits| 8 % bits != 0) {
         // Codes of which small ones are commoner, in rows that end within a byte
         let mut stream = Vec::new();
         for row in 0..200usize {

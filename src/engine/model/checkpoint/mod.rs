@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -212,15 +212,18 @@ impl Checkpoint {
     }
 
     /// A coded tensor's bytes, kept until others are asked for.
+    ///
+    /// Threads that ask for the same one at once may each decode it. The lock is not held meanwhile: a thread that waits for the
+    /// blocks of its tensor takes up other work of the pool, which may ask for the lock again.
     fn decoded(&self, at: usize, name: &str) -> Result<Arc<Vec<u8>>> {
-        let mut last = self.last.lock().map_err(|_| EngineError::Internal("a tensor's decoding broke down".into()))?;
-        if let Some((kept, bytes)) = &*last
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kept, bytes)) = &*last()
             && *kept == at
         {
             return Ok(Arc::clone(bytes));
         }
         let bytes = Arc::new(self.read(name)?.into_owned());
-        *last = Some((at, Arc::clone(&bytes)));
+        *last() = Some((at, Arc::clone(&bytes)));
         Ok(bytes)
     }
 

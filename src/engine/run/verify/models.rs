@@ -8,7 +8,7 @@ use super::files::Inputs;
 use super::{Checker, Effort};
 use crate::engine::context::{Phase, RunContext};
 use crate::engine::error::{EngineError, Result};
-use crate::engine::export::{encoding, hf};
+use crate::engine::export::{encoding, hf, loaders};
 use crate::engine::job::{Datasets, InputFile, OutputFile, Role, Source};
 use crate::engine::model::ModelHeader;
 use crate::engine::model::build::Model;
@@ -24,7 +24,7 @@ use crate::engine::run::compress::{self, OUT, Opened};
 use crate::engine::run::distance::Distance;
 use crate::engine::run::measure::Bench;
 use crate::engine::run::origin::Origin;
-use crate::engine::run::{distance, evaluate, files, loaders, sides};
+use crate::engine::run::{distance, evaluate, files, sides};
 
 /// What of a plan is an estimate: another version estimates otherwise.
 const ESTIMATES: [&str; 4] =
@@ -107,6 +107,7 @@ impl Checker<'_> {
             parity: 0.0,
             errors,
             fallbacks: Vec::new(),
+            told: Vec::new(),
             allocation: None,
             models: loaded.as_ref().map(|(original, result)| Models { original, stages: &[], result }),
             artifacts: &artifacts,

@@ -4,7 +4,6 @@
 use crate::engine::export::bits;
 use crate::engine::model::spec::{Category, Head, SiteRole};
 use crate::engine::model::{Forms, InputForm, Layout, ModelHeader, ModelSpec, SiteSpec};
-use crate::engine::plan::{self, Plan};
 
 /// Families whose plain weights candle-transformers was seen to load, and whose codes of every form were tried with two
 /// versions of transformers.
@@ -12,30 +11,26 @@ const SEEN: &[&str] = &["bert"];
 /// Families whose symmetric codes transformers 5 was seen to load.
 const SYMMETRIC_SEEN: &[&str] = &["distilbert", "roberta", "llama", "mistral", "qwen2", "qwen3"];
 
+/// This program, which loads all that it writes.
+pub const OURS: &str = "pare";
+
 /// A site, the form that it is stored in, and what happens to its input.
 type Stored<'a> = (&'a SiteSpec, Layout, InputForm);
 
 /// Runtimes that load the weights of a model, with their versions.
-pub(super) fn of(header: &ModelHeader) -> Vec<String> {
-    if header.is_packed() { vec!["pare".to_owned()] } else { of_forms(&Forms::of(header), header) }
+pub fn of(header: &ModelHeader) -> Vec<String> {
+    if header.is_packed() { vec![OURS.to_owned()] } else { of_forms(&[Forms::of(header)], header) }
 }
 
-/// Runtimes that will load what a plan leaves behind.
-pub(crate) fn predicted(plan: &Plan, header: &ModelHeader) -> Vec<String> {
-    if plan.is_packed() {
-        return vec!["pare".to_owned()];
-    }
-    plan::forms(plan, header).map(|forms| of_forms(&forms, header)).unwrap_or_default()
-}
-
-fn of_forms(forms: &Forms, header: &ModelHeader) -> Vec<String> {
-    let sites = header.sites.iter().zip(forms.iter());
+/// Runtimes that load the model whichever of these forms each of its sites has.
+pub fn of_forms(forms: &[Forms], header: &ModelHeader) -> Vec<String> {
+    let sites = forms.iter().flat_map(|forms| header.sites.iter().zip(forms.iter()));
     let stored = sites.map(|(site, (layout, input))| (&site.spec, layout.clone(), input));
     of_stored(&stored.collect::<Vec<_>>(), header.spec.as_ref())
 }
 
 fn of_stored(sites: &[Stored<'_>], spec: Option<&ModelSpec>) -> Vec<String> {
-    let mut loaders = vec!["pare".to_owned()];
+    let mut loaders = vec![OURS.to_owned()];
     let any = |test: fn(&Stored<'_>) -> bool| sites.iter().any(test);
     // No stock class has factors; a module of two linears loads their documented names
     let is_factored = any(|(_, layout, _)| matches!(layout, Layout::Product { .. }));
@@ -111,7 +106,6 @@ fn has_zeros((_, layout, _): &Stored<'_>) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::*;
     use crate::engine::export::verify::input;
     use crate::engine::model::inspect::inspect;
     use crate::engine::plan::{Available, resolve};
@@ -124,7 +118,7 @@ mod tests {
         let header = inspect(&files).unwrap().0.header;
         let recipe = serde_json::json!({ "version": 1, "stages": stages, "evaluate": { "metrics": [] } });
         let plan = resolve(&Recipe::parse(&recipe).unwrap(), &header, &Available::default()).unwrap();
-        predicted(&plan, &header)
+        plan.predicted.files[0].loaders.clone()
     }
 
     #[test]
