@@ -81,7 +81,7 @@ pub(super) struct Rows {
     /// Text that is trained on.
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
-    /// Rows that choices are made on; without them a tenth of the calibration or training rows is held out.
+    /// Rows that choices are made on, in place of the tenth of the calibration or training rows that is held out.
     #[arg(long, value_name = "FILE")]
     validation: Option<PathBuf>,
 }

@@ -83,7 +83,9 @@ fn a_budget_is_kept_and_never_costs_more_than_one_level_for_all() {
 fn a_budget_is_shared_out_where_no_metric_is_asked_for_and_where_a_strategy_is_named() {
     let recipe = json!({
         "version": 1, "constraints": { "effective_bits": 5.6 }, "evaluate": { "metrics": [] },
-        "stages": [{ "method": "quantize", "params": { "bits": 4, "strategy": "group", "group_size": 32 } }],
+        "stages": [{ "method": "quantize", "params": {
+            "bits": 4, "strategy": "group", "group_size": 32, "activations": "static",
+        } }],
     });
     let (report, bytes) = compress(&Recipe::parse(&recipe).unwrap(), &rows());
     let told = &report["result"]["allocation"];
@@ -121,6 +123,18 @@ fn one_row_that_is_held_out_tells_no_error_and_keeps_one_level() {
 }
 
 #[test]
+fn results_are_judged_on_validation_rows_where_there_are_any() {
+    let one = tempfile::NamedTempFile::with_suffix(".jsonl").unwrap();
+    std::fs::write(one.path(), "{\"text\": \"a parcel that nobody ordered came twice\"}\n").unwrap();
+    let validation = dataset(one.path().to_owned()).calibration;
+    let (report, _) =
+        compress(&recipe("quantize", &json!({ "effective_bits": 5.6 })), &Datasets { validation, ..rows() });
+    let told = &report["result"]["allocation"];
+    // A tenth of the calibration rows would tell an error; one row does not
+    assert!(told["loss"].as_f64().is_some() && told["standard_error"].is_null(), "{told}");
+}
+
+#[test]
 fn a_budget_that_can_t_be_is_refused_where_it_stands() {
     let (inspected, _) = inspect(&model(&own("tickets")).files).unwrap();
     let with_rows = Available { calibration_rows: Some(100), ..Available::default() };
@@ -135,6 +149,8 @@ fn a_budget_that_can_t_be_is_refused_where_it_stands() {
         refused(&recipe("quantize", &fits), &Available::default()),
         [("/constraints".into(), Code::DataMissing)]
     );
+    let tensor = json!({ "version": 1, "constraints": fits, "stages": [{ "method": "quantize", "params": { "strategy": "tensor" } }] });
+    assert_eq!(refused(&Recipe::parse(&tensor).unwrap(), &with_rows), [("/constraints".into(), Code::OutOfRange)]);
     let fold = json!({ "version": 1, "stages": [{ "method": "fold" }], "constraints": fits });
     assert_eq!(refused(&Recipe::parse(&fold).unwrap(), &with_rows), [("/constraints".into(), Code::OutOfRange)]);
     for wrong in [

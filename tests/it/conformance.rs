@@ -13,6 +13,8 @@ use pare::engine::plan::{Available, resolve};
 use pare::engine::problem::Code;
 use pare::engine::recipe::{Recipe, Stage};
 use pare::engine::run::OUT;
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};
 
 use crate::support::engine::{model, own, shared, with_context};
@@ -193,6 +195,47 @@ fn tensor_by_tensor_gives_the_bytes_of_the_whole_model_in_memory() {
 fn can_plan(folder: &Path, recipe: &Recipe) -> bool {
     let (inspected, _) = inspect(&model(folder).files).unwrap();
     resolve(recipe, &inspected.header, &Available::default()).is_ok()
+}
+
+/// A weight file's codes of 2 bits in words, as compressed-tensors packs them.
+fn in_words(file: &[u8]) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let owned = tensors.iter().map(|(name, view)| {
+        let (shape, data) = (view.shape().to_vec(), view.data().to_vec());
+        let Some(module) = name.strip_suffix(".weight_bits") else {
+            return (name.to_owned(), view.dtype(), shape, data);
+        };
+        let words = shape[1].div_ceil(4);
+        let row = |row: &[u8]| row.iter().copied().chain([0; 4]).take(4 * words).collect::<Vec<u8>>();
+        (
+            format!("{module}.weight_packed"),
+            Dtype::I32,
+            vec![shape[0], words],
+            data.chunks(shape[1]).flat_map(row).collect(),
+        )
+    });
+    let owned: Vec<_> = owned.collect();
+    let views =
+        owned.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    serialize(views, None).unwrap()
+}
+
+#[test]
+fn codes_of_two_bits_in_words_belong_to_their_sites_and_are_written_as_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in model(&own("tickets")).files {
+        std::fs::copy(&file.location, folder.path().join(&file.path)).unwrap();
+    }
+    let stages = json!([{ "method": "quantize", "params": { "bits": 2 } }]);
+    let (_, ours, _) = compress(folder.path(), &recipe(&stages, &json!([])));
+    std::fs::write(folder.path().join("model.safetensors"), in_words(&ours)).unwrap();
+    let (inspected, _) = inspect(&model(folder.path()).files).unwrap();
+    let mut packed = inspected.header.tensors.iter().filter(|tensor| tensor.name.ends_with("weight_packed"));
+    assert!(packed.clone().count() > 20 && packed.all(|tensor| tensor.site.is_some()));
+    for metrics in [json!([]), json!(["latency"])] {
+        let (_, again, _) = compress(folder.path(), &recipe(&json!([]), &metrics));
+        assert!(again == ours, "{metrics}: other bytes");
+    }
 }
 
 #[test]

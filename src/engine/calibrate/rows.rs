@@ -31,7 +31,8 @@ pub struct CalibrationRows {
 }
 
 /// The calibration rows, or the training rows where there are no others: a tenth of them held out, and of the rest as many
-/// as are asked for, spread evenly. Without any, text that a decoder makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1),
+/// as are asked for, spread evenly. Where there are validation rows, as many of these take the place of the tenth, which is then
+/// not read; what is fitted to stays the same, so that sums over it are the same. Without any rows to fit to, text that a decoder makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1),
 /// and random tokens for an encoder.
 ///
 /// # Errors
@@ -45,10 +46,12 @@ pub fn choose(
     ctx: &RunContext<'_>,
 ) -> Result<CalibrationRows> {
     let Some(spec) = &model.spec else { return Ok(CalibrationRows::default()) };
-    let Some(source) = datasets.calibration.as_ref().or(datasets.training.as_ref()) else {
+    let most = planned.num_calibration_samples;
+    let source = datasets.calibration.as_ref().or(datasets.training.as_ref());
+    if source.is_none() && datasets.validation.is_none() {
         let fit = made(model, spec, tokenizer, (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?;
-        return Ok(CalibrationRows { fit: few(&fit, planned.num_calibration_samples), held_out: Encoded::default() });
-    };
+        return Ok(CalibrationRows { fit: few(&fit, most), held_out: Encoded::default() });
+    }
     let detail = "the model has no tokenizer.json: upload it with the model";
     let missing = || EngineError::invalid("/files", Code::TokenizerMissing, detail);
     let tokenizer = tokenizer.ok_or_else(missing)?;
@@ -56,12 +59,23 @@ pub fn choose(
     let windows = (spec.head == Head::CausalLanguage).then_some(prefix.as_slice());
     let reader = Reader { tokenizer, windows, max_seq_length: planned.max_seq_length, threads: ctx.threads };
     // Parts first, then as many as are wanted: what a result is measured on is never among what was fitted to
-    let fit = few(&reader.read(&source.files, Part::Kept, seed)?, planned.num_calibration_samples);
-    fits(spec, &fit)?;
-    let held_out = match &datasets.validation {
-        Some(validation) => few(&reader.read(&validation.files, Part::All, seed)?, planned.num_calibration_samples),
-        None => reader.read(&source.files, Part::HeldOut, seed)?,
+    let fit = match source {
+        Some(source) => few(&reader.read(&source.files, Part::Kept, seed)?, most),
+        None => few(&made(model, spec, Some(tokenizer), (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?, most),
     };
+    fits(spec, &fit)?;
+    let held_out = match (&datasets.validation, source) {
+        (Some(validation), _) => few(&reader.read(&validation.files, Part::All, seed)?, most),
+        (None, Some(source)) => {
+            return Ok(CalibrationRows { fit, held_out: reader.read(&source.files, Part::HeldOut, seed)? });
+        }
+        (None, None) => Encoded::default(),
+    };
+    if held_out.ids.is_empty() {
+        let detail = "no row comes of the validation data: give it texts, of a decoder longer ones, or leave it out";
+        return Err(EngineError::invalid("/validation", Code::DatasetInvalid, detail));
+    }
+    fits(spec, &held_out)?;
     Ok(CalibrationRows { fit, held_out })
 }
 

@@ -19,16 +19,17 @@ fn is_dense(bits: u32) -> bool {
 
 /// The tensors of a grouped layout, in the order of [`bytes()`].
 pub(super) fn tensors(layout: &Layout, module: &str) -> Result<Vec<TensorSpec>> {
-    tensors_as(layout, module, matches!(layout, Layout::Grouped { bits, .. } if is_dense(*bits)))
+    tensors_as(layout, module, false)
 }
 
-/// The tensors that a grouped layout was found in: codes of 2 bits may be packed into words, as compressed-tensors does and we do not.
+/// The tensors that a grouped layout was found in: compressed-tensors may pack into words what we do not, codes of 2 bits, and of 8
+/// with a scale a row.
 pub(super) fn tensors_found(layout: &Layout, module: &str, has: &dyn Fn(&str) -> bool) -> Result<Vec<TensorSpec>> {
-    tensors_as(layout, module, !has(&format!("{module}.weight_packed")))
+    tensors_as(layout, module, has(&format!("{module}.weight_packed")))
 }
 
-/// The same, packed bit after bit or into words where there is a choice.
-fn tensors_as(layout: &Layout, module: &str, is_dense: bool) -> Result<Vec<TensorSpec>> {
+/// The same, packed into words whatever they are, or as we do.
+fn tensors_as(layout: &Layout, module: &str, in_words: bool) -> Result<Vec<TensorSpec>> {
     let Layout::Grouped { out, r#in, bits, group_size, per_tensor, symmetric, scale_dtype } = layout else {
         return Err(unsupported(module, "a form without codes"));
     };
@@ -37,10 +38,10 @@ fn tensors_as(layout: &Layout, module: &str, is_dense: bool) -> Result<Vec<Tenso
     let groups = Grouped::groups(r#in, *group_size);
     let scales: &[usize] = if *per_tensor { &[1] } else { &[out, groups] };
     let scale = tensor("weight_scale", *scale_dtype, scales).of(Category::ScalesAndZeros);
-    if is_plain_int8(bits, *group_size, *symmetric) {
+    if !in_words && is_plain_int8(bits, *group_size, *symmetric) {
         return Ok(vec![tensor("weight", Dtype::I8, &[out, r#in]), scale]);
     }
-    let (codes, zeros) = if is_dense && bits::WIDTHS.contains(&bits) {
+    let (codes, zeros) = if !in_words && is_dense(bits) {
         let zeros = tensor("weight_zero_bits", Dtype::U8, &[out, bits::row_bytes(groups, bits)]);
         (tensor("weight_bits", Dtype::U8, &[out, bits::row_bytes(r#in, bits)]), zeros)
     } else if matches!(bits, 2 | 4 | 8) {
@@ -120,6 +121,9 @@ pub(super) fn detect(
     hint: Option<CodeHint>,
 ) -> std::result::Result<Option<Layout>, Contradiction> {
     let part = |suffix: &str| checkpoint.get(&format!("{module}.{suffix}"));
+    if let (Some(packed), Some(_)) = (part("weight_packed"), part("weight_bits")) {
+        return Err((packed.name.clone(), "codes beside those of 'weight_bits': one of them is needed".to_owned()));
+    }
     if let Some(packed) = part("weight_packed").or_else(|| part("weight_bits")) {
         return detect_packed(module, packed, checkpoint, hint).map(Some);
     }
@@ -221,9 +225,10 @@ pub(super) fn decode(layout: &Layout, module: &str, checkpoint: &Checkpoint) -> 
         return Err(unsupported(module, "a form without codes"));
     };
     let bytes = |suffix: &str| checkpoint.read(&format!("{module}.{suffix}"));
-    let is_dense = is_dense(bits) && checkpoint.get(&format!("{module}.weight_packed")).is_none();
+    let in_words = checkpoint.get(&format!("{module}.weight_packed")).is_some();
+    let is_dense = is_dense(bits) && !in_words;
     let scales = checkpoint.to_f32(&format!("{module}.weight_scale"))?;
-    let codes = if is_plain_int8(bits, group_size, symmetric) {
+    let codes = if !in_words && is_plain_int8(bits, group_size, symmetric) {
         bytes("weight")?.iter().map(|b| b.cast_signed()).collect()
     } else if is_dense {
         dense_codes(&bytes("weight_bits")?, r#in, bits)

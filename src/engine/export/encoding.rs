@@ -6,7 +6,7 @@
 //! |---|---|
 //! | dense | `M.weight` `[out, in]` |
 //! | grouped, 8 bits, one scale a row, symmetric | `M.weight` int8 `[out, in]`, `M.weight_scale` `[out, 1]` (`int-quantized`) |
-//! | grouped, 4 and 8 bits otherwise; 2 bits are read so | `M.weight_packed` int32 `[out, words]`, `M.weight_scale` `[out, groups]`, `M.weight_shape` int64 `[2]`, and with zero points `M.weight_zero_point` int32 `[words(out), groups]`, packed down the rows (`pack-quantized`) |
+//! | grouped, 4 and 8 bits otherwise; all of 2, 4 and 8 are read so | `M.weight_packed` int32 `[out, words]`, `M.weight_scale` `[out, groups]`, `M.weight_shape` int64 `[2]`, and with zero points `M.weight_zero_point` int32 `[words(out), groups]`, packed down the rows (`pack-quantized`) |
 //! | grouped, 2, 3, 5, 6 and 7 bits | `M.weight_bits` uint8 `[out, bytes]`, `M.weight_scale`, `M.weight_shape`, and with zero points `M.weight_zero_bits` uint8 `[out, bytes]`: our own, [`super::bits`] |
 //! | either, with one scale for all | `M.weight_scale` `[1]`, and with a zero point `M.weight_zero_point` int8 `[1]` |
 //! | codebook | tables and indices: [`super::codebook`] |

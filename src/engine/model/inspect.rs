@@ -64,7 +64,7 @@ pub fn inspect(files: &[InputFile]) -> Result<(Inspected, Arc<Checkpoint>)> {
     let reader = Reader { checkpoint: &checkpoint, quantization: quantization.as_ref(), dense: &dense };
     let (sites, description) = match (known, &spec) {
         (Some(family), Some(spec)) => reader.known(family, spec, &files_of).map_err(EngineError::Invalid)?,
-        _ => reader.unknown(),
+        _ => reader.unknown().map_err(EngineError::Invalid)?,
     };
     let header = header(&checkpoint, &config, family, spec, sites);
     let (norms, wiring) = description.map_or_else(Default::default, |d| (d.norms, Some(d.wiring)));
@@ -170,13 +170,21 @@ impl Reader<'_> {
         (!tensor.dtype.is_weight()).then(|| foreign_dtype(name, tensor.dtype))
     }
 
-    /// A family that we can't run: every stored matrix is a site of its own.
-    fn unknown(&self) -> Found {
+    /// A family that we can't run: every stored matrix is a site of its own. What is no matrix is left alone; codes that can't be read
+    /// are refused, for the config would no longer say what they are.
+    fn unknown(&self) -> Result<Found, Vec<Problem>> {
         let modules: BTreeSet<&str> = self.checkpoint.tensors().iter().filter_map(|t| module_of(&t.name)).collect();
-        let mut sites = Vec::new();
+        let (mut sites, mut problems) = (Vec::new(), Vec::new());
         for module in modules {
             let found = encoding::detect(module, self.checkpoint, &|module| self.hint(module), false);
-            let Ok(Some(layout)) = found else { continue };
+            let layout = match found {
+                Ok(Some(layout)) => layout,
+                Err((tensor, detail)) if !tensor.ends_with(".weight") => {
+                    problems.push(problem(&tensor, Code::TensorShape, &detail));
+                    continue;
+                }
+                Ok(None) | Err(_) => continue,
+            };
             let (out, r#in) = layout.shape();
             if out == 0 || r#in == 0 || dtype_of(&layout).is_some() {
                 continue;
@@ -200,7 +208,7 @@ impl Reader<'_> {
             let Ok(input) = self.input(&spec, &layout) else { continue };
             sites.push(SiteHeader { spec, layout, input });
         }
-        (sites, None)
+        if problems.is_empty() { Ok((sites, None)) } else { Err(problems) }
     }
 }
 
@@ -239,7 +247,7 @@ fn header(
     sites: Vec<SiteHeader>,
 ) -> ModelHeader {
     let mut tensors = checkpoint.tensors().to_vec();
-    let owners = owners(&sites);
+    let owners = owners(&sites, checkpoint);
     for tensor in &mut tensors {
         tensor.site = owners.get(tensor.name.as_str()).map(|site| (*site).to_owned());
     }
@@ -267,12 +275,14 @@ fn header(
 }
 
 /// Which site every tensor belongs to: the map's tensors and the bias.
-fn owners(sites: &[SiteHeader]) -> BTreeMap<String, &str> {
+fn owners<'a>(sites: &'a [SiteHeader], checkpoint: &Checkpoint) -> BTreeMap<String, &'a str> {
     let mut owners = BTreeMap::new();
+    let has = |name: &str| checkpoint.get(name).is_some();
     for site in sites {
         let module = &site.spec.module;
         let scale = inputs::tensor(site.input, &site.layout, module);
-        for tensor in encoding::tensors(&site.layout, module).unwrap_or_default().into_iter().chain(scale) {
+        let map = encoding::tensors_found(&site.layout, module, &has).unwrap_or_default();
+        for tensor in map.into_iter().chain(scale) {
             owners.insert(tensor.name, site.spec.site.as_str());
         }
         owners.insert(format!("{}.bias", site.spec.module), site.spec.site.as_str());

@@ -53,6 +53,10 @@ pub(super) fn plan(
             format!("constraints are shared out over the sites of the last stage: one of {}", named.join(", "));
         return Err(one("/constraints", Code::OutOfRange, detail));
     };
+    if stage.params.get("strategy").and_then(Value::as_str) == Some("tensor") {
+        let detail = "'tensor' is one scale for a matrix, and a budget's levels have one for a row or a group: leave the strategy out";
+        return Err(one("/constraints", Code::OutOfRange, detail.to_owned()));
+    }
     if header.spec.is_none() {
         let detail = "this family can't be run, so that nothing tells which sites need more bits".to_owned();
         return Err(one("/constraints", Code::OutOfRange, detail));

@@ -48,6 +48,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether another plan does the same. What is foretold, and said of it, may have changed with the program that tells.
+    pub fn does_as(&self, other: &Self) -> bool {
+        let Self { predicted, notes, .. } = self.clone();
+        Self { predicted, notes, ..other.clone() } == *self
+    }
+
     /// Whether the predicted bytes of the weight file are the most that it may have: they depend on the weights where they are
     /// coded, and on what was measured where a budget was shared out.
     pub fn is_bounded(&self) -> bool {

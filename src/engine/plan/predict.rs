@@ -63,7 +63,7 @@ pub(super) fn predict(
         let told = STREAMED_SITE_BYTES.saturating_mul(header.sites.len() as u64);
         STREAMED_BASE_BYTES.saturating_add(peak).saturating_add(told)
     } else {
-        whole_bytes(header, layouts, evaluate, available)
+        whole_bytes(header, layouts, (evaluate, allocation.is_some()), available)
     };
     let others: u64 = header.files.iter().filter(|f| f.path.ends_with(".json")).map(|f| f.size_bytes).sum();
     // A decomposition takes some 20 passes of out · in · min
@@ -132,13 +132,24 @@ pub(super) fn calibrating(
 }
 
 /// Original and result in f32, one site in f64 with its factors, scratch of the forward pass, and the program itself: an
-/// upper estimate.
-fn whole_bytes(header: &ModelHeader, layouts: &[Layout], evaluate: &PlannedEvaluate, available: &Available) -> u64 {
+/// upper estimate. Where a budget is shared out two results are compared, which are run in f32.
+fn whole_bytes(
+    header: &ModelHeader,
+    layouts: &[Layout],
+    (evaluate, is_shared_out): (&PlannedEvaluate, bool),
+    available: &Available,
+) -> u64 {
     let largest = header.sites.iter().map(|s| s.layout.parameters()).max().unwrap_or(0);
+    let whole = header.parameters.saturating_mul(4);
     if resident_bytes(header) > RESIDENT_BYTES {
-        return stored_bytes(header, layouts, largest);
+        let stored = stored_bytes(header, layouts, largest);
+        return if is_shared_out { stored.saturating_add(whole).saturating_add(whole / 4) } else { stored };
     }
-    let models = header.parameters.saturating_mul(4).saturating_mul(if evaluate.metrics.is_empty() { 1 } else { 3 });
+    let models = whole.saturating_mul(match (evaluate.metrics.is_empty(), is_shared_out) {
+        (true, false) => 1,
+        (_, false) => 3,
+        (_, true) => 4,
+    });
     let data = available.evaluation_rows.unwrap_or(0).saturating_mul(8 << 10);
     models.saturating_add(largest.saturating_mul(MAP_WEIGHT_BYTES)).saturating_add(data).saturating_add(192 << 20)
 }

@@ -199,8 +199,10 @@ impl Work<'_> {
             for (site, level) in self.targets.iter().zip(chosen) {
                 let (spec, _) = self.at(*site)?;
                 let lost = || EngineError::Internal("a level is gone".into());
-                let layout = forms.layouts.get_mut(*site).ok_or_else(lost)?;
-                *layout = levels.get(*level).ok_or_else(lost)?.layout(spec, layout).map_err(EngineError::Internal)?;
+                let (layout, input) = forms.layouts.get_mut(*site).zip(forms.inputs.get_mut(*site)).ok_or_else(lost)?;
+                let action = levels.get(*level).ok_or_else(lost)?;
+                *layout = action.layout(spec, layout).map_err(EngineError::Internal)?;
+                *input = action.input(spec, layout, *input, self.header.reads(spec));
             }
             Ok(hf::Manifest::new(self.header, &forms)?.file_bytes())
         };

@@ -50,7 +50,7 @@ pub(super) fn compress(
     let (inspected, checkpoint) = inspect(&source.files)?;
     let available = available(datasets)?;
     let resolved = plan::resolve(recipe, &inspected.header, &available).map_err(EngineError::Invalid)?;
-    if plan.is_some_and(|given| *given != resolved) {
+    if plan.is_some_and(|given| !given.does_as(&resolved)) {
         return Err(EngineError::Internal("the plan of this job is not what its recipe resolves to".into()));
     }
     let plan = resolved;

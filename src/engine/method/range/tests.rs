@@ -202,3 +202,28 @@ fn zero_stays_zero_and_empty_ranges_have_a_scale() {
     let (grid, raised) = scheme(8, true, Observer::MinMax).grid(&[1e-9, -1e-9], None);
     assert!(raised && grid.scale > 0.0);
 }
+
+#[test]
+fn a_scale_is_cut_at_what_its_type_holds_and_not_before() {
+    for (dtype, most, power) in [
+        (Dtype::F16, 65_504.0, 32_768.0),
+        (Dtype::BF16, 3.38e38, 2f32.powi(126)),
+        (Dtype::F32, f32::MAX, 2f32.powi(126)),
+    ] {
+        let scheme = |power_of_two| Scheme {
+            bits: 8,
+            symmetric: true,
+            observer: Observer::MinMax,
+            power_of_two,
+            scale_dtype: dtype,
+        };
+        let stored = |scale: f32, power_of_two| scheme(power_of_two).storable(scale).0;
+        for scale in [f32::MAX, f32::INFINITY] {
+            let (plain, two) = (stored(scale, false), stored(scale, true));
+            assert!(plain.is_finite() && plain >= most && dtype.rounded(plain) == plain, "{dtype:?}: {plain:e}");
+            assert!(two == power && dtype.rounded(two) == two, "{dtype:?}: {two:e}");
+        }
+        let large = if dtype == Dtype::F16 { 1024.0 } else { 1e8f32 };
+        assert!((stored(large, false) / large - 1.0).abs() < 1.0 / 128.0, "{dtype:?}");
+    }
+}
