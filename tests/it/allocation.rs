@@ -164,3 +164,17 @@ fn a_budget_that_can_t_be_is_refused_where_it_stands() {
         assert!(problems.iter().all(|problem| problem.pointer.starts_with("/constraints")), "{problems:?}");
     }
 }
+
+#[test]
+fn plans_that_foretell_other_bytes_do_the_same_and_plans_with_other_levels_do_not() {
+    let (inspected, _) = inspect(&model(&own("tickets")).files).unwrap();
+    let with_rows = Available { calibration_rows: Some(100), ..Available::default() };
+    let plan = resolve(&recipe("quantize", &json!({ "effective_bits": 5.6 })), &inspected.header, &with_rows).unwrap();
+    let mut other = plan.clone();
+    other.predicted.files.clear();
+    other.notes.push("more is known now".to_owned());
+    other.stages[0].size_bytes += 1;
+    assert!(plan != other && plan.does_as(&other) && other.does_as(&plan));
+    other.allocation.as_mut().unwrap().uniform += 1;
+    assert!(!plan.does_as(&other) && !other.does_as(&plan));
+}

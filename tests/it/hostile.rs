@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pare::engine::error::EngineError;
 use pare::engine::job::{Input, InputFile, Output, Source, Task, run};
 use pare::engine::model::Support;
 use pare::engine::model::checkpoint::Checkpoint;
-use serde_json::Value;
+use pare::engine::model::inspect::inspect;
+use safetensors::serialize;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
 
 use crate::support::engine::{shared, with_context};
 
@@ -80,5 +84,35 @@ fn odd_but_legal_containers_open_with_every_tensor() {
         let checkpoint = Checkpoint::open(&[file("model.safetensors", path.clone())]).unwrap();
         assert_eq!(checkpoint.tensors().len(), names.len(), "{}", path.display());
         assert!(names.iter().all(|name| checkpoint.get(name).is_some()), "{}", path.display());
+    }
+}
+
+#[test]
+fn codes_of_a_family_that_can_t_be_run_are_refused_where_the_config_tells_of_them_and_can_t_be_kept() {
+    let factors =
+        [("ffn.u.weight", Dtype::F32, vec![4, 2], vec![0; 32]), ("ffn.v.weight", Dtype::F32, vec![4, 2], vec![0; 32])];
+    let packed = [("m.weight_packed", Dtype::I32, vec![2, 1], vec![0; 8])];
+    let written = |config: &Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let views = factors
+            .iter()
+            .chain(&packed)
+            .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        fs::write(folder.path().join("model.safetensors"), serialize(views, None).unwrap()).unwrap();
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let files = ["config.json", "model.safetensors"].map(|name| file(name, folder.path().join(name)));
+        inspect(&files).map(|_| ())
+    };
+    // Two matrices that are no factors, and codes that nothing is said of, are left as they are
+    assert!(written(&json!({ "model_type": "novel" })).is_ok());
+    let weights = json!({ "num_bits": 4, "type": "int", "symmetric": true, "strategy": "channel", "group_size": null });
+    let group = json!({ "targets": ["m"], "weights": weights, "format": "pack-quantized" });
+    let quantization = json!({ "quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": { "group_0": group } });
+    match written(&json!({ "model_type": "novel", "quantization_config": quantization })) {
+        Err(EngineError::Invalid(problems)) => {
+            let found: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+            assert_eq!(found, ["/tensors/m.weight_packed"]);
+        }
+        other => panic!("{other:?}"),
     }
 }

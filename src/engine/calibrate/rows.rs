@@ -48,7 +48,7 @@ pub fn choose(
     let Some(spec) = &model.spec else { return Ok(CalibrationRows::default()) };
     let most = planned.num_calibration_samples;
     let source = datasets.calibration.as_ref().or(datasets.training.as_ref());
-    if source.is_none() && datasets.validation.is_none() {
+    if source.is_none() && (datasets.validation.is_none() || tokenizer.is_none()) {
         let fit = made(model, spec, tokenizer, (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?;
         return Ok(CalibrationRows { fit: few(&fit, most), held_out: Encoded::default() });
     }

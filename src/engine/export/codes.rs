@@ -121,10 +121,11 @@ pub(super) fn detect(
     hint: Option<CodeHint>,
 ) -> std::result::Result<Option<Layout>, Contradiction> {
     let part = |suffix: &str| checkpoint.get(&format!("{module}.{suffix}"));
-    if let (Some(packed), Some(_)) = (part("weight_packed"), part("weight_bits")) {
-        return Err((packed.name.clone(), "codes beside those of 'weight_bits': one of them is needed".to_owned()));
-    }
     if let Some(packed) = part("weight_packed").or_else(|| part("weight_bits")) {
+        let others = ["weight", "weight_bits", "weight_indices"].iter().filter_map(|suffix| part(suffix));
+        if let Some(other) = others.into_iter().find(|other| other.name != packed.name) {
+            return Err((packed.name.clone(), format!("codes beside '{}': one of the two is needed", other.name)));
+        }
         return detect_packed(module, packed, checkpoint, hint).map(Some);
     }
     let Some(weight) = part("weight").filter(|weight| weight.dtype == Dtype::I8) else { return Ok(None) };

@@ -170,8 +170,8 @@ impl Reader<'_> {
         (!tensor.dtype.is_weight()).then(|| foreign_dtype(name, tensor.dtype))
     }
 
-    /// A family that we can't run: every stored matrix is a site of its own. What is no matrix is left alone; codes that can't be read
-    /// are refused, for the config would no longer say what they are.
+    /// A family that we can't run: every stored matrix is a site of its own. What is no matrix is left alone; codes of which the config
+    /// tells, and that can't be read, are refused, for the config that is written would no longer say what they are.
     fn unknown(&self) -> Result<Found, Vec<Problem>> {
         let modules: BTreeSet<&str> = self.checkpoint.tensors().iter().filter_map(|t| module_of(&t.name)).collect();
         let (mut sites, mut problems) = (Vec::new(), Vec::new());
@@ -179,14 +179,18 @@ impl Reader<'_> {
             let found = encoding::detect(module, self.checkpoint, &|module| self.hint(module), false);
             let layout = match found {
                 Ok(Some(layout)) => layout,
-                Err((tensor, detail)) if !tensor.ends_with(".weight") => {
+                Err((tensor, detail)) if self.has_codes(module) => {
                     problems.push(problem(&tensor, Code::TensorShape, &detail));
                     continue;
                 }
                 Ok(None) | Err(_) => continue,
             };
             let (out, r#in) = layout.shape();
-            if out == 0 || r#in == 0 || dtype_of(&layout).is_some() {
+            let foreign = dtype_of(&layout);
+            if let Some(dtype) = foreign.filter(|_| self.has_codes(module)) {
+                problems.push(foreign_dtype(&format!("{module}.weight"), dtype));
+            }
+            if out == 0 || r#in == 0 || foreign.is_some() {
                 continue;
             }
             let bias = self.checkpoint.get(&format!("{module}.bias"));
@@ -205,10 +209,20 @@ impl Reader<'_> {
                 is_centered: false,
                 transposed: false,
             };
-            let Ok(input) = self.input(&spec, &layout) else { continue };
-            sites.push(SiteHeader { spec, layout, input });
+            match self.input(&spec, &layout) {
+                Ok(input) => sites.push(SiteHeader { spec, layout, input }),
+                Err(problem) => problems.push(problem),
+            }
         }
         if problems.is_empty() { Ok((sites, None)) } else { Err(problems) }
+    }
+
+    /// Whether a module is meant to have codes: by what it holds and what the config says of it.
+    fn has_codes(&self, module: &str) -> bool {
+        let part = |suffix: &str| self.checkpoint.get(&format!("{module}.{suffix}"));
+        let is_packed = ["weight_packed", "weight_bits"].iter().any(|suffix| part(suffix).is_some());
+        let is_coded = is_packed || part("weight").is_some_and(|weight| !weight.dtype.is_weight());
+        is_coded && self.hint(module).is_some()
     }
 }
 

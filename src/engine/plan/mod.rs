@@ -50,8 +50,13 @@ pub struct Plan {
 impl Plan {
     /// Whether another plan does the same. What is foretold, and said of it, may have changed with the program that tells.
     pub fn does_as(&self, other: &Self) -> bool {
-        let Self { predicted, notes, .. } = self.clone();
-        Self { predicted, notes, ..other.clone() } == *self
+        let done = |plan: &Self| {
+            let mut plan = Self { predicted: self.predicted.clone(), notes: Vec::new(), ..plan.clone() };
+            plan.stages.iter_mut().for_each(|stage| (stage.size_bytes, stage.parameters) = (0, 0));
+            plan.allocation.iter_mut().for_each(|planned| planned.most_bytes = 0);
+            plan
+        };
+        done(self) == done(other)
     }
 
     /// Whether the predicted bytes of the weight file are the most that it may have: they depend on the weights where they are

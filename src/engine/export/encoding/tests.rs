@@ -77,6 +77,7 @@ fn what_would_be_read_wrongly_is_refused_by_its_name() {
     let with = |more: Tensor| [four.clone(), vec![more]].concat();
     let order = ("weight_g_idx", Theirs::I32, vec![20], vec![0; 80]);
     assert_eq!(refused(&with(order)), "m.weight_g_idx");
+    assert_eq!(refused(&with(("weight", Theirs::F32, vec![3, 20], vec![0; 240]))), "m.weight_packed");
     // Not packed down the rows
     let zeros = ("weight_zero_point", Theirs::I8, vec![3, 1], vec![0; 3]);
     assert_eq!(refused(&with(zeros)), "m.weight_zero_point");

@@ -60,7 +60,7 @@ pub(super) fn measure(asked: &Asked<'_>, earlier: Option<&Path>, ctx: &RunContex
     let opened = evaluate::open(source, ctx)?;
     let header = &opened.inspected.header;
     let plan = planning::plan(recipe, header, &available).map_err(EngineError::Invalid)?;
-    if asked.plan.is_some_and(|given| *given != plan) {
+    if asked.plan.is_some_and(|given| !given.does_as(&plan)) {
         return Err(EngineError::Internal("the plan of this job is not what its recipe resolves to".into()));
     }
     let problems = opened.checkpoint.not_finite(None, ctx.observer)?;
