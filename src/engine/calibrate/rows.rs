@@ -32,8 +32,8 @@ pub struct CalibrationRows {
 
 /// The calibration rows, or the training rows where there are no others: a tenth of them held out, and of the rest as many
 /// as are asked for, spread evenly. Where there are validation rows, as many of these take the place of the tenth, which is then
-/// not read; what is fitted to stays the same, so that sums over it are the same. Without any rows to fit to, text that a decoder makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1),
-/// and random tokens for an encoder.
+/// not read; what is fitted to stays the same, so that sums over it are the same. Without any rows to fit to, text that a decoder
+/// makes itself (Liu et al. 2023, arXiv 2305.17888, section 3.1), and random tokens for an encoder.
 ///
 /// # Errors
 ///
@@ -64,13 +64,11 @@ pub fn choose(
         None => few(&made(model, spec, Some(tokenizer), (planned.max_seq_length.min(MADE_LENGTH), seed), ctx)?, most),
     };
     fits(spec, &fit)?;
-    let held_out = match (&datasets.validation, source) {
-        (Some(validation), _) => few(&reader.read(&validation.files, Part::All, seed)?, most),
-        (None, Some(source)) => {
-            return Ok(CalibrationRows { fit, held_out: reader.read(&source.files, Part::HeldOut, seed)? });
-        }
-        (None, None) => Encoded::default(),
+    let Some(validation) = &datasets.validation else {
+        let held_out = source.map(|source| reader.read(&source.files, Part::HeldOut, seed)).transpose()?;
+        return Ok(CalibrationRows { fit, held_out: held_out.unwrap_or_default() });
     };
+    let held_out = few(&reader.read(&validation.files, Part::All, seed)?, most);
     if held_out.ids.is_empty() {
         let detail = "no row comes of the validation data: give it texts, of a decoder longer ones, or leave it out";
         return Err(EngineError::invalid("/validation", Code::DatasetInvalid, detail));

@@ -188,9 +188,6 @@ impl Fallback {
 
     /// Takes up what another part of the same site tells: whether it is the same, or a count of the same, which adds up.
     pub fn join(&mut self, other: &Self) -> bool {
-        if self == other && !self.what.starts_with(|c: char| c.is_ascii_digit()) {
-            return true;
-        }
         let counted = |what: &str| {
             let (count, of) = what.split_once(' ')?;
             Some((count.parse::<usize>().ok()?, of.to_owned()))
